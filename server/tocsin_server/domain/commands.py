@@ -1,0 +1,379 @@
+"""Everything that writes, as values: what a use case asks of the writer, and what it is answered.
+
+A command says which tenant it belongs to, which request it answers and about how many bytes it will write. Its receipt
+is what is recorded under the request id, so that the same request gets the same answer.
+"""
+
+from enum import IntEnum
+from typing import Generic, TypeVar
+
+from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.cursor import Cursor
+from tocsin_server.domain.entry import ConsumerPosition
+from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
+from tocsin_server.domain.notification import Decision, Disposition
+from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
+from tocsin_server.domain.time import Micros
+from tocsin_server.domain.value import Value
+
+Receipt = TypeVar("Receipt")
+
+SMALL_COMMAND_BYTES = 256
+"""What a command counts for in a queue besides its payload."""
+
+SYSTEM_TENANT = ""
+"""The queue of commands that belong to no tenant."""
+
+ENTRIES_PER_TRANSACTION = 1_000
+"""Bulk commands change at most so many entries in one transaction."""
+
+
+class RequestSpace(IntEnum):
+    """Request ids are unique within a tenant and a space. Stored: never renumber."""
+
+    SEND = 1
+    CANCEL = 2
+    REVISE = 3
+    MARK = 4
+    INTERACT = 5
+    UPSERT_RECIPIENT = 6
+    DELETE_RECIPIENT = 7
+    CREATE_TENANT = 8
+    SUSPEND_TENANT = 9
+    DELETE_TENANT = 10
+    UPDATE_QUOTAS = 11
+    CREATE_API_KEY = 12
+    REVOKE_API_KEY = 13
+
+
+class RequestKey(Value, frozen=True):
+    """What makes a command safe to repeat."""
+
+    space: RequestSpace
+    id: str
+    fingerprint: bytes
+    """Versioned hash of the request's meaning: the same id with another fingerprint is refused."""
+
+
+class Command(Value, Generic[Receipt], frozen=True, kw_only=True):
+    """Something to be written, in one transaction."""
+
+    tenant: str
+    request: RequestKey | None = None
+
+    @property
+    def payload_bytes(self) -> int:
+        """About how many bytes it will write."""
+        return SMALL_COMMAND_BYTES
+
+
+class Answer(Value, Generic[Receipt], frozen=True):
+    """What became of a command that was committed."""
+
+    receipt: Receipt
+    replayed: bool = False
+    """True when it had been committed before and this is its first receipt again."""
+
+
+class Recall(Command[Receipt], frozen=True, kw_only=True):
+    """Writes nothing: its answer is that of its request, if it was committed before. Raises NotFound otherwise."""
+
+
+# --- notifications ----------------------------------------------------------------------------------------------------
+
+
+class InboxPosition(Value, frozen=True):
+    """An inbox just after a change."""
+
+    incarnation: bytes
+    revision: int
+    counts: Counts
+
+
+class SendReceipt(Value, frozen=True):
+    """What became of one spec."""
+
+    notification_id: bytes
+    disposition: Disposition
+    incarnation: bytes | None = None
+    """With the revision, the position of the entry; None when there is none."""
+    revision: int = 0
+    decisions: tuple[Decision, ...] = ()
+
+
+class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):
+    """Settles a draft and writes what was planned. An unknown recipient is created."""
+
+    draft: Draft
+    content: bytes
+    envelope: bytes
+    trace: bytes = b""
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + len(self.content) + len(self.envelope)
+
+
+class CancelOutcome(IntEnum):
+    """What became of one notification; numbered as in the contract."""
+
+    CANCELLED = 1
+    RETRACTED = 2
+    ALREADY_FINAL = 3
+    NOT_FOUND = 4
+
+
+class CancelReceipt(Value, frozen=True):
+    """One outcome a notification, in the order asked for."""
+
+    results: tuple[tuple[bytes, CancelOutcome], ...]
+
+
+class CancelNotifications(Command[CancelReceipt], frozen=True, kw_only=True):
+    """Drops what is pending, retracts what is in inboxes: by ids, or the latest of one recipient's thread."""
+
+    ids: tuple[bytes, ...] = ()
+    recipient: str = ""
+    thread: str = ""
+
+
+class ReviseReceipt(Value, frozen=True):
+    """Where the entry stands now; no position while it is scheduled."""
+
+    recipient: str
+    position: InboxPosition | None
+
+
+class ReviseNotification(Command[ReviseReceipt], frozen=True, kw_only=True):
+    """Replaces the content in place. Raises NotificationNotFound, NotificationFinal."""
+
+    id: bytes
+    content: bytes
+    renotify: bool
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + len(self.content)
+
+
+# --- inbox ------------------------------------------------------------------------------------------------------------
+
+
+class ByIds(Value, frozen=True):
+    """These entries."""
+
+    ids: tuple[bytes, ...]
+
+
+class ByThread(Value, frozen=True):
+    """All of a thread."""
+
+    thread: str
+
+
+class UpTo(Value, frozen=True):
+    """Everything whose content is not newer than this position, which must be one that can be resumed from."""
+
+    position: Cursor
+
+
+class MarkReceipt(Value, frozen=True):
+    """How many entries changed, over all chunks so far, and the inbox afterwards."""
+
+    changed_count: int
+    position: InboxPosition
+    more: bool = False
+    """Another chunk is needed; only the last one's receipt is recorded."""
+
+
+class MarkEntries(Command[MarkReceipt], frozen=True, kw_only=True):
+    """Marks up to ENTRIES_PER_TRANSACTION entries, oldest content first.
+
+    Raises RecipientNotFound; for a position what `check_resumable` does.
+    """
+
+    recipient: str
+    mark: Mark
+    selection: ByIds | ByThread | UpTo
+    snooze_until: Micros | None = None
+    changed_before: int = 0
+    """How many entries earlier chunks of the same request changed."""
+
+
+class InteractionReceipt(Value, frozen=True):
+    """The inbox afterwards."""
+
+    position: InboxPosition
+
+
+class RecordInteraction(Command[InteractionReceipt], frozen=True, kw_only=True):
+    """Records what a recipient did. Raises NotificationNotFound, NotificationFinal."""
+
+    recipient: str
+    notification_id: bytes
+    kind: InteractionKind
+    action_id: str
+    inputs: dict[str, str]
+
+
+class AcknowledgeReceipt(Value, frozen=True):
+    """One a position, in their order: the revision now recorded, or None where the incarnation is not the inbox's."""
+
+    revisions: tuple[int | None, ...]
+
+
+class AcknowledgePositions(Command[AcknowledgeReceipt], frozen=True, kw_only=True):
+    """Records positions; the highest revision of an incarnation and filter wins."""
+
+    positions: tuple[ConsumerPosition, ...]
+
+
+class RenewIncarnation(Command[None], frozen=True, kw_only=True):
+    """Draws a new incarnation if the inbox is still behind a position that it must have given out: it was rewound."""
+
+    recipient: str
+    incarnation: bytes
+    revision: int
+
+
+# --- recipients -------------------------------------------------------------------------------------------------------
+
+
+class UpsertRecipient(Command[Recipient], frozen=True, kw_only=True):
+    """Creates or changes a recipient; `fields` are those of the profile that are set. Raises QuotaExceeded."""
+
+    recipient: str
+    profile: Profile
+    fields: frozenset[str]
+
+
+class EraseReceipt(Value, frozen=True):
+    """How many notifications were erased, over all chunks so far."""
+
+    erased_count: int
+    more: bool = False
+    """Another chunk is needed; only the last one's receipt is recorded."""
+
+
+class EraseRecipient(Command[EraseReceipt], frozen=True, kw_only=True):
+    """Erases up to ENTRIES_PER_TRANSACTION notifications, and with the last of them the recipient."""
+
+    recipient: str
+    erased_before: int = 0
+
+
+# --- time -------------------------------------------------------------------------------------------------------------
+
+
+class TimerKind(IntEnum):
+    """What happens when a timer falls due. Stored: never renumber."""
+
+    DELIVER = 1
+    UNSNOOZE = 2
+    EXPIRE = 3
+
+
+class Timer(Value, frozen=True):
+    """Something that happens at a time."""
+
+    id: int
+    tenant: str
+    kind: TimerKind
+    due_time: Micros
+    recipient: str
+    notification_id: bytes
+
+
+class FireTimer(Command[bool], frozen=True, kw_only=True):
+    """Deletes a due timer's row and applies its effect; False when the row was gone."""
+
+    timer: Timer
+
+
+# --- retention --------------------------------------------------------------------------------------------------------
+
+
+class SweepReceipt(Value, frozen=True):
+    """How many rows a sweep changed or removed."""
+
+    count: int
+    more: bool = False
+    """There is more of the same to do."""
+
+
+class ExpireEntries(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Expires those of the entries that are still stored: body dropped, a new revision."""
+
+    entries: tuple[tuple[str, bytes], ...]
+    """(tenant, notification id)."""
+
+
+class PruneInboxes(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Removes rows whose last change is older than `cutoff`, in revision order, and moves each inbox's floor.
+
+    What is still shown is not removed, nor anything behind it. Removes at most ENTRIES_PER_TRANSACTION rows.
+    """
+
+    inboxes: tuple[tuple[str, str], ...]
+    """(tenant, recipient)."""
+    cutoff: Micros
+
+
+class PruneHistory(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Removes up to `limit` rows each of request ids, events and consumer positions past the time they are kept."""
+
+    requests_before: Micros
+    events_before: Micros
+    positions_before: Micros
+    limit: int = 2_000
+
+
+# --- tenants and keys -------------------------------------------------------------------------------------------------
+
+
+class CreateTenant(Command[Tenant], frozen=True, kw_only=True):
+    """Raises TenantExists. `tenant` is the operator's own, whose request ids are used."""
+
+    name: str
+    display_name: str
+    quotas: Quotas
+
+
+class ChangeTenant(Command[Tenant], frozen=True, kw_only=True):
+    """Sets the state, or those quotas that are named. Raises TenantNotFound."""
+
+    name: str
+    state: TenantState | None = None
+    quotas: Quotas | None = None
+    quota_fields: frozenset[str] = frozenset()
+
+
+class EraseTenant(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Erases up to `limit` rows of a tenant that is DELETING, and with the last of them the tenant."""
+
+    name: str
+    limit: int = 2_000
+
+
+class CreateApiKey(Command[ApiKey], frozen=True, kw_only=True):
+    """Stores a key by the SHA-256 of its secret. Raises QuotaExceeded, TenantNotFound."""
+
+    key: ApiKey
+    secret_hash: bytes
+
+
+class RevokeApiKey(Command[ApiKey], frozen=True, kw_only=True):
+    """Raises ApiKeyNotFound. `key_tenant` None: a key of any tenant (operators)."""
+
+    key_id: str
+    key_tenant: str | None
+
+
+class BumpEpoch(Command[bytes], frozen=True, kw_only=True):
+    """Draws a new epoch: every incarnation changes, so that every stream starts anew."""
+
+
+class Probe(Command[None], frozen=True, kw_only=True):
+    """Writes nothing of its own, and so shows whether a transaction can be committed."""
