@@ -1,0 +1,1 @@
+"""Use cases, one a module, and the ports that they need."""

@@ -1,0 +1,102 @@
+"""The hub: brings committed changes to the sessions that follow the inbox.
+
+It holds no history. A session whose position is exactly one behind takes an entry's bytes at once; any other reads the
+gap from storage. So a hint may be lost, doubled or late without effect on what a subscriber gets.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from tocsin_server.domain.inbox import Inbox, InboxChange, InboxErased
+from tocsin_server.domain.time import Micros
+from tocsin_server.service.metrics import Metrics
+from tocsin_server.service.ports import Codec, Committed
+from tocsin_server.service.position import Position
+
+
+class Offered:
+    """A committed change on its way to sessions; encoded when the first of them takes it, and only once."""
+
+    __slots__ = ("_codec", "_plain", "_traced", "change", "size")
+
+    def __init__(self, change: InboxChange, codec: Codec) -> None:
+        self.change = change
+        self.size = len(change.content or b"") + len(change.envelope)
+        """Bytes that it takes in a buffer."""
+        self._codec = codec
+        self._plain: bytes | None = None
+        self._traced: bytes | None = None
+
+    def expires_by(self, now: Micros) -> bool:
+        """Whether its time is over by then."""
+        return self.change.expire_time is not None and self.change.expire_time <= now
+
+    def notification(self, with_trace: bool) -> bytes:
+        """The encoded Notification."""
+        if with_trace:
+            if self._traced is None:
+                self._traced = self._codec.fresh_notification(self.change, with_trace=True)
+            return self._traced
+        if self._plain is None:
+            self._plain = self._codec.fresh_notification(self.change, with_trace=False)
+        return self._plain
+
+
+class Hub:
+    """Who follows which inbox."""
+
+    def __init__(self, codec: Codec, metrics: Metrics) -> None:
+        self._codec = codec
+        self._metrics = metrics
+        self._followers: dict[tuple[str, str], list[Position]] = {}
+
+    def follow(self, tenant: str, position: Position) -> None:
+        """From now on the position's session is offered every change of its recipient."""
+        self._followers.setdefault((tenant, position.recipient), []).append(position)
+
+    def unfollow(self, tenant: str, position: Position) -> None:
+        """No more offers."""
+        key = (tenant, position.recipient)
+        followers = self._followers.get(key, [])
+        if position in followers:
+            followers.remove(position)
+        if not followers:
+            self._followers.pop(key, None)
+
+    @property
+    def followed_count(self) -> int:
+        """How many inboxes are followed."""
+        return len(self._followers)
+
+    def followed(self) -> dict[str, list[str]]:
+        """The recipients that are followed, by tenant."""
+        by_tenant: dict[str, list[str]] = {}
+        for tenant, recipient in self._followers:
+            by_tenant.setdefault(tenant, []).append(recipient)
+        return by_tenant
+
+    def compare(self, tenant: str, recipients: Sequence[str], heads: Mapping[str, Inbox]) -> None:
+        """Has sessions read what they lack, as counter rows from storage show it."""
+        for recipient in recipients:
+            for position in self._followers.get((tenant, recipient), ()):
+                position.session.compare(position, heads.get(recipient))
+
+    def __call__(self, committed: Committed) -> None:
+        """Offers what a transaction changed; a `ports.CommitListener`."""
+        self.offer(committed.changes)
+
+    def offer(self, changes: Iterable[InboxChange | InboxErased]) -> None:
+        """Offers changes to the sessions that follow their inboxes."""
+        followers = self._followers
+        codec = self._codec
+        for change in changes:
+            positions = followers.get((change.tenant, change.recipient))
+            if positions is None:
+                continue
+            if isinstance(change, InboxErased):
+                for position in positions:
+                    position.session.erased(position, change.incarnation)
+                continue
+            offered = Offered(change, codec)
+            self._metrics.hub_deliveries += len(positions)
+            for position in positions:
+                position.session.offer(position, offered)

@@ -1,0 +1,239 @@
+"""What the use cases need of the outside, as Protocols. A docstring here is the contract; every implementation passes
+one conformance suite.
+
+All times are `Micros`. Every method that reads storage raises StorageUnavailable when storage does not answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.commands import Answer, Command, Timer
+from tocsin_server.domain.content import Content
+from tocsin_server.domain.entry import (
+    ChangesPage,
+    ConsumerPosition,
+    EntryFilter,
+    EntryPage,
+    NotificationFilter,
+    StoredEntry,
+    TimelineEvent,
+    Wanted,
+)
+from tocsin_server.domain.errors import TocsinError
+from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
+from tocsin_server.domain.notification import Event, NotificationSpec
+from tocsin_server.domain.recipient import Recipient
+from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.tenant import Tenant
+from tocsin_server.domain.time import Micros
+
+Receipt = TypeVar("Receipt")
+
+
+class Clock(Protocol):
+    """The time."""
+
+    def now(self) -> Micros:
+        """Never less than it was before within this process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What a transaction did that others want to know of."""
+
+    changes: tuple[InboxChange | InboxErased, ...] = ()
+    """In commit order."""
+    earliest_timer: Micros | None = None
+    """The earliest due time among the timers that were added."""
+    credentials_changed: bool = False
+    """API keys or tenants changed."""
+
+
+class CommitListener(Protocol):
+    """Acts on commits."""
+
+    def __call__(self, committed: Committed) -> None:
+        """Called on the event loop, in the order of commits, before the callers of the commands are answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """What waits before the writer."""
+
+    commands: int
+    bytes: int
+    oldest_age: Micros
+
+
+class Writer(Protocol):
+    """Writes commands, many in one transaction."""
+
+    async def submit(
+        self, commands: Sequence[Command[Receipt]], *, deadline: float | None = None
+    ) -> list[Answer[Receipt] | TocsinError]:
+        """What became of each command, in their order.
+
+        Atomicity: a command is committed whole or not at all, each on its own; commands of one call that concern one
+        recipient are applied in their order. Durability: an Answer means that it is on disk. Idempotency: a command
+        whose request was committed before gets that receipt again; two of one request in flight at once are applied
+        once. Expected failures are returned, not raised: QueueFull, DeadlinePassed (`deadline` in `time.monotonic()`
+        seconds; nothing was written), StorageUnavailable, RequestIdReused and whatever the command's docstring names.
+        Cancelling the call does not take back what is queued.
+        """
+
+    def depth(self) -> QueueDepth:
+        """What waits now."""
+
+
+class InboxReader(Protocol):
+    """Reads inboxes."""
+
+    async def heads(self, tenant: str, recipients: Sequence[str]) -> dict[str, Inbox]:
+        """The counter rows of those that exist, in one snapshot."""
+
+    async def changes(self, tenant: str, wanted: Sequence[Wanted], max_bytes: int) -> ChangesPage:
+        """Changes in revision order, recipient by recipient in the order asked, in one snapshot, in their latest state.
+
+        Stops at about `max_bytes`, but never before the first change: the recipients after the complete ones are to be
+        asked for again.
+        """
+
+    async def entries(
+        self, tenant: str, recipient: str, filter: EntryFilter, before: int | None, limit: int
+    ) -> EntryPage:
+        """Entries by falling content revision, from below `before`; with the counter row of the same snapshot."""
+
+    async def positions(
+        self, tenant: str, consumer: str, recipients: Sequence[str]
+    ) -> list[ConsumerPosition]:
+        """Recorded positions of a consumer, one a recipient and filter."""
+
+
+class NotificationReader(Protocol):
+    """Reads notifications by id and in lists."""
+
+    async def notification(self, tenant: str, id: bytes) -> StoredEntry | None:
+        """One notification, whatever its state."""
+
+    async def timeline(self, tenant: str, id: bytes, limit: int) -> list[Event]:
+        """The latest `limit` events of a notification, oldest first."""
+
+    async def notifications(
+        self, tenant: str, filter: NotificationFilter, before: bytes | None, limit: int
+    ) -> list[StoredEntry]:
+        """By falling id, from below `before`."""
+
+
+class RecipientReader(Protocol):
+    """Reads profiles and all that is kept about a recipient."""
+
+    async def recipient(self, tenant: str, key: str) -> Recipient | None:
+        """One recipient."""
+
+    async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
+        """By key, from above `after`, those whose key begins with `prefix`."""
+
+    async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
+        """The events of several notifications, oldest first."""
+
+    async def consumer_positions(self, tenant: str, recipient: str) -> list[ConsumerPosition]:
+        """All recorded positions of a recipient."""
+
+
+class TenantReader(Protocol):
+    """Reads tenants."""
+
+    async def tenants(self, after: str, limit: int) -> list[Tenant]:
+        """By name, from above `after`."""
+
+    async def tenant(self, name: str) -> Tenant | None:
+        """One tenant."""
+
+
+class ApiKeyReader(Protocol):
+    """Reads API keys."""
+
+    async def api_keys(self, tenant: str, before: str | None, limit: int) -> list[ApiKey]:
+        """By falling id, from below `before`. Ids are time-ordered."""
+
+    async def all_active_keys(self) -> dict[bytes, ApiKey]:
+        """Every key by the SHA-256 of its secret; revoked ones of the last day too, so that they are told apart, and
+        the newest of all, so that it is known that there was one."""
+
+
+class RetentionReader(Protocol):
+    """Finds what has been kept long enough. Finds too little rather than too much: the writer looks again."""
+
+    async def expirable(
+        self, created_before: Micros, after: int, limit: int
+    ) -> tuple[list[tuple[str, bytes]], int]:
+        """Up to `limit` stored entries (tenant, id) accepted before the instant, and where to go on; 0: at the end."""
+
+    async def prunable(
+        self, changed_before: Micros, after: tuple[str, str], limit: int
+    ) -> tuple[list[tuple[str, str]], tuple[str, str] | None]:
+        """Those of the next `limit` inboxes that have rows last changed before the instant, and where to go on."""
+
+
+class TimerReader(Protocol):
+    """Reads timers."""
+
+    async def due_timers(self, until: Micros, limit: int) -> list[Timer]:
+        """Those due at or before `until`, earliest first. Takes no lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFacts:
+    """What is fixed while a store is open, but for the epoch."""
+
+    cursor_key: bytes
+    epoch: bytes
+    schema_version: int
+
+
+class Codec(Protocol):
+    """Turns values into wire bytes. What is sent many times is encoded once; messages are made by joining bytes."""
+
+    def fingerprint(self, request: object) -> bytes:
+        """A versioned hash of a request's meaning, equal for equal values."""
+
+    def content(self, content: Content) -> bytes:
+        """The notification's `content` field."""
+
+    def decode_content(self, encoded: bytes) -> Content:
+        """Inverse of `content`."""
+
+    def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
+        """The notification's fields that never change, but for the trace parent."""
+
+    def trace(self, trace_parent: str) -> bytes:
+        """The notification's `trace_parent` field; empty for an empty one."""
+
+    def fresh_notification(self, change: InboxChange, *, with_trace: bool) -> bytes:
+        """A Notification that has just been stored; only for a change that has its content."""
+
+    def stored_notification(self, entry: StoredEntry, *, with_trace: bool) -> bytes:
+        """A Notification as it is stored."""
+
+    def recipient(self, recipient: str) -> bytes:
+        """An event's `recipient` field."""
+
+    def cursor(self, token: bytes) -> bytes:
+        """An event's `cursor` field; empty for an empty one."""
+
+    def entry_event(self, recipient: bytes, notification: bytes, cursor: bytes) -> bytes:
+        """An `events` field with a notification; `recipient` and `cursor` are encoded fields."""
+
+    def summary_event(self, recipient: bytes, counts: Counts, cursor: bytes) -> bytes:
+        """An `events` field with a summary; `recipient` and `cursor` are encoded fields."""
+
+    def reset_event(self, recipient: str, reason: str, oldest_cursor: str, cursor: str) -> bytes:
+        """An `events` field with a reset."""
+
+    def opening(self, session_id: str) -> bytes:
+        """The `session_id` field of a stream's first message."""
+
+    def progress(self, positions: Sequence[tuple[str, str]], now: Micros) -> bytes:
+        """The `progress` field: (recipient, cursor) of those that moved."""

@@ -1,0 +1,421 @@
+"""One open stream: the recipients that it follows, what has gathered for them, and the messages made of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Sequence, Set
+from dataclasses import dataclass
+from enum import IntEnum
+
+from tocsin_server.domain.access import Principal
+from tocsin_server.domain.commands import AcknowledgePositions
+from tocsin_server.domain.cursor import Cursor, filter_digest
+from tocsin_server.domain.entry import ConsumerPosition
+from tocsin_server.domain.errors import (
+    CursorInvalid,
+    CursorMismatch,
+    IncarnationChanged,
+    LimitReached,
+    TocsinError,
+)
+from tocsin_server.domain.inbox import Inbox, InboxChange
+from tocsin_server.domain.time import Micros
+from tocsin_server.service.catchup import CatchUp
+from tocsin_server.service.credit import Credit
+from tocsin_server.service.cursors import Cursors
+from tocsin_server.service.hub import Hub, Offered
+from tocsin_server.service.metrics import Metrics
+from tocsin_server.service.placing import Placing, Start, Subscription
+from tocsin_server.service.ports import Clock, Codec, InboxReader, Writer
+from tocsin_server.service.position import Position
+from tocsin_server.service.reports import Reports
+from tocsin_server.service.tracing import Tracing, link_deliveries
+
+ENTRIES_PER_MESSAGE = 250
+"""What has gathered goes out in messages of so many: making one takes milliseconds, in which nothing else runs."""
+
+
+class SessionKind(IntEnum):
+    """The call that opened a session; numbered as in the contract."""
+
+    SUBSCRIBE = 1
+    ATTACH = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """What a subscriber asks for."""
+
+    consumer: str
+    start: Start
+    categories: tuple[str, ...]
+    heartbeat_interval: Micros
+    max_in_flight: int
+    """0: no bound."""
+    max_recipients: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionParts:
+    """What every session works with."""
+
+    hub: Hub
+    reader: InboxReader
+    writer: Writer
+    codec: Codec
+    cursors: Cursors
+    clock: Clock
+    placing: Placing
+    metrics: Metrics
+    tracing: Tracing | None
+    buffer_bytes: int
+
+
+class Session:
+    """A stream that follows recipients.
+
+    Single-threaded, on the event loop. `messages` is consumed by one task; everything else only changes state and wakes
+    it. A message is made when the one before has been written, of whatever has gathered meanwhile.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        principal: Principal,
+        kind: SessionKind,
+        peer: str,
+        options: SessionOptions,
+        parts: SessionParts,
+        on_close: Callable[["Session"], None],
+    ) -> None:
+        self.id = id
+        self.principal = principal
+        self.kind = kind
+        self.peer = peer
+        self.options = options
+        self.create_time = parts.clock.now()
+        self.positions: dict[str, Position] = {}
+        self.sent_count = 0
+        self.drop_count = 0
+        self.buffered_bytes = 0
+        self.credit = Credit(options.max_in_flight)
+        self.stalled_since: Micros | None = None
+        self._parts = parts
+        self._on_close = on_close
+        self._tenant = principal.tenant
+        self._with_trace = not principal.end_user
+        self._categories = frozenset(options.categories)
+        self._buffer: list[tuple[Position, Offered]] = []
+        self._reports = Reports(parts.codec, options.heartbeat_interval, time.monotonic())
+        self._catch_up = CatchUp(
+            Subscription(principal.tenant, options.consumer, options.categories, options.start),
+            parts.reader,
+            parts.placing,
+            parts.cursors,
+            parts.codec,
+            self._reports,
+            self.credit,
+            with_trace=self._with_trace,
+            max_bytes=parts.buffer_bytes,
+            on_found=self._wake,
+        )
+        self._summary_timer: asyncio.TimerHandle | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._end: TocsinError | None = None
+        self._closed = False
+
+    # --- what the outside does ----------------------------------------------------------------------------------------
+
+    def add(self, positions: Sequence[tuple[str, str]]) -> None:
+        """Follows (recipient, cursor), from where the options say without a cursor; a known recipient starts anew."""
+        for recipient, cursor in positions:
+            known = self.positions.get(recipient)
+            if known is not None:
+                self._remove({known})
+            refusal = self._refusal(recipient)
+            if refusal:
+                self._catch_up.resets.append(self._parts.codec.reset_event(recipient, refusal, "", ""))
+                continue
+            encoded = self._parts.codec.recipient(recipient)
+            position = self.positions[recipient] = Position(self, recipient, encoded, cursor)
+            # Before anything is read, so that no change falls between the reading and the following.
+            self._parts.hub.follow(self._tenant, position)
+            self._catch_up.add(position)
+        self._wake()
+
+    def remove(self, recipients: Sequence[str]) -> None:
+        """Follows them no more."""
+        self._remove({self.positions[recipient] for recipient in recipients if recipient in self.positions})
+        self._wake()
+
+    async def acknowledge(self, positions: Sequence[tuple[str, str]]) -> None:
+        """Acknowledges (recipient, cursor): frees credit, and records the positions of a named consumer.
+
+        A cursor that is not one of the stream's resets its recipient.
+        """
+        recorded: list[ConsumerPosition] = []
+        consumer, filter = self.options.consumer, filter_digest(self.options.categories)
+        for recipient, token in positions:
+            if self._refusal_of(recipient):
+                continue
+            try:
+                cursor = self._parts.cursors.open(self._tenant, recipient, token)
+                if cursor.filter != filter:
+                    raise CursorMismatch
+            except (CursorInvalid, CursorMismatch) as error:
+                self._restart(recipient, error.reason)
+                continue
+            self._free_credit(recipient, cursor)
+            recorded.append(
+                ConsumerPosition(consumer, recipient, cursor.incarnation, cursor.filter, cursor.revision)
+            )
+        if consumer and recorded:
+            command = AcknowledgePositions(tenant=self._tenant, positions=tuple(recorded))
+            await self._parts.writer.submit((command,))
+
+    def grant(self, max_in_flight: int) -> None:
+        """New credit; 0: no bound."""
+        self.credit.max_in_flight = max_in_flight
+        self._wake()
+
+    def end(self, error: TocsinError) -> None:
+        """Ends the stream with an error once the message under way is written."""
+        self._end = self._end or error
+        self._wake()
+
+    def close(self) -> None:
+        """Gives everything back. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        self._remove(set(self.positions.values()))
+        self._catch_up.close()
+        if self._summary_timer is not None:
+            self._summary_timer.cancel()
+        self._on_close(self)
+
+    def pulse(self, now: float) -> None:
+        """Called about twice a second: wakes the stream when a heartbeat is due."""
+        if now >= self._reports.heartbeat_at:
+            self._wake()
+
+    @property
+    def behind_count(self) -> int:
+        """Recipients that are being served from storage."""
+        return len(self._catch_up)
+
+    # --- what the hub does --------------------------------------------------------------------------------------------
+
+    def offer(self, position: Position, offered: Offered) -> None:
+        """Takes a committed change if it is the very next one; otherwise notes that there is something to read."""
+        change = offered.change
+        revision = change.revision
+        if position.behind:
+            position.head = max(position.head, revision)
+            return
+        known = change.incarnation == position.incarnation
+        if known and revision <= position.taken:
+            return
+        position.head = revision
+        if known and revision == position.taken + 1 and change.content is not None:
+            self._take(position, offered, change)
+        else:
+            self._fall_behind(position)
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def compare(self, position: Position, head: Inbox | None) -> None:
+        """Notes that there is something to read if a counter row says so; the read itself decides what it is."""
+        if position.behind:
+            return
+        if head is None:
+            differs = position.incarnation is not None
+        else:
+            differs = head.incarnation != position.incarnation or head.revision > position.taken
+        if differs:
+            self._fall_behind(position)
+            self._wake()
+
+    def erased(self, position: Position, incarnation: bytes) -> None:
+        """An inbox of the recipient's is gone: whatever comes next is another one."""
+        if not position.placed:
+            # What is being read about it may be of before.
+            position.generation += 1
+        elif position.incarnation == incarnation:
+            self._start_anew(position, IncarnationChanged.reason)
+        self._wake()
+
+    # --- messages -----------------------------------------------------------------------------------------------------
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """Encoded stream messages, the first one at once. Ends only by raising what `end` was given."""
+        metrics, tracing = self._parts.metrics, self._parts.tracing
+        yield self._parts.codec.opening(self.id)
+        while True:
+            sent, buffer = self.sent_count, self._buffer
+            message = self._next_message()
+            if not message:
+                await self._wait()
+                continue
+            count = self.sent_count - sent
+            metrics.stream_writes += 1
+            metrics.live_pushes += count
+            span = None
+            if tracing is not None:
+                taken = buffer[: len(buffer) - len(self._buffer)]
+                traces = [offered.change.trace for _, offered in taken] + self._catch_up.traces
+                span = link_deliveries(tracing, traces, count)
+            yield message
+            if span is not None:
+                span.end()
+
+    def _next_message(self) -> bytes:
+        """Whatever has gathered; empty when there is nothing to say."""
+        if self._end is not None:
+            raise self._end
+        events = self._take_buffer() if self._buffer else []
+        stored = self._catch_up.take()
+        self.sent_count += len(events) + len(stored)
+        events += stored
+        events += self._reports.take(time.monotonic(), self._parts.clock.now())
+        # The next read goes on while this message is being written.
+        self._catch_up.start_reading()
+        stalled = self._catch_up.stalled
+        self.stalled_since = (self.stalled_since or self._parts.clock.now()) if stalled else None
+        return b"".join(events)
+
+    async def _wait(self) -> None:
+        """Until something happens that may make a message."""
+        loop = asyncio.get_running_loop()
+        if self._reports.has_summaries and self._summary_timer is None:
+            delay = max(self._reports.summary_at - time.monotonic(), 0.0)
+            self._summary_timer = loop.call_later(delay, self._summary_due)
+        self._waiter = loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _summary_due(self) -> None:
+        self._summary_timer = None
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # --- the live buffer ----------------------------------------------------------------------------------------------
+
+    def _take(self, position: Position, offered: Offered, change: InboxChange) -> None:
+        """Puts a change into the buffer; too much there, and storage serves it instead."""
+        position.taken = change.revision
+        self._reports.counted(position, change.counts, change.revision)
+        if self._categories and change.category not in self._categories:
+            # Hidden: the position moves on, once what is buffered before it is sent.
+            if position.sent == position.taken - 1:
+                position.sent = position.taken
+            self._reports.moved(position)
+            return
+        position.gathered = change.revision
+        self._buffer.append((position, offered))
+        self.buffered_bytes += offered.size
+        if self.buffered_bytes > self._parts.buffer_bytes:
+            self.drop_count += 1
+            self._parts.metrics.buffer_drops += 1
+            self._drop(self._buffer)
+            self._keep([])
+
+    def _take_buffer(self) -> list[bytes]:
+        """Events of what has gathered first; the cursor stands on each recipient's last one."""
+        left = self.credit.left
+        if left is not None and len(self._buffer) > left:
+            # What there is no credit for waits in storage.
+            self._drop(self._buffer[left:])
+            self._keep(self._buffer[:left])
+        # What was read from storage follows on all that has gathered, and so must not overtake it.
+        count = len(self._buffer) if self._catch_up.has_found else ENTRIES_PER_MESSAGE
+        now = self._parts.clock.now()
+        late = [item for item in self._buffer[:count] if item[1].expires_by(now)]
+        if late:
+            # Too late to push; storage shows it as expired, and then what came after it.
+            self._drop(late)
+            self._keep([item for item in self._buffer if item[1].change.revision <= item[0].taken])
+        buffer, self._buffer = self._buffer[:count], self._buffer[count:]
+        self.buffered_bytes -= sum(offered.size for _, offered in buffer)
+        last = dict(buffer)
+        codec, with_trace = self._parts.codec, self._with_trace
+        entry_event = codec.entry_event
+        moved, use_credit = self._reports.moved, self.credit.use
+        events: list[bytes] = []
+        for position, offered in buffer:
+            cursor = b""
+            if last[position] is offered:
+                revision = offered.change.revision
+                # Beyond the last event may lie changes that the filter hides.
+                position.sent = position.taken if revision == position.gathered else revision
+                moved(position)
+                cursor = position.sent_cursor(codec)
+            events.append(entry_event(position.encoded_recipient, offered.notification(with_trace), cursor))
+            use_credit(position, offered.change.revision)
+        return events
+
+    def _drop(self, buffered: Sequence[tuple[Position, Offered]]) -> None:
+        """What was gathered and not sent is read from storage again."""
+        for position, offered in buffered:
+            position.taken = min(position.taken, offered.change.revision - 1)
+            position.sent = min(position.sent, position.taken)
+            self._fall_behind(position)
+
+    # --- positions ----------------------------------------------------------------------------------------------------
+
+    def _fall_behind(self, position: Position) -> None:
+        self._parts.metrics.catch_ups += not position.behind
+        self._catch_up.fall_behind(position)
+
+    def _start_anew(self, position: Position, reason: str) -> None:
+        self._unbuffer({position})
+        self._catch_up.start_anew(position, reason)
+
+    def _restart(self, recipient: str, reason: str) -> None:
+        position = self.positions.get(recipient)
+        if position is not None and position.placed:
+            self._start_anew(position, reason)
+            self._wake()
+
+    def _free_credit(self, recipient: str, cursor: Cursor) -> None:
+        """What an older incarnation used is free already."""
+        position = self.positions.get(recipient)
+        if position is not None and position.incarnation == cursor.incarnation:
+            self.credit.free(position, cursor.revision)
+            self._wake()
+
+    def _remove(self, positions: Set[Position]) -> None:
+        self._unbuffer(positions)
+        for position in positions:
+            self._parts.hub.unfollow(self._tenant, position)
+            del self.positions[position.recipient]
+            self._catch_up.forget(position)
+            self._reports.forget(position)
+            self.credit.release(position)
+
+    def _unbuffer(self, positions: Set[Position]) -> None:
+        if self._buffer:
+            self._keep([item for item in self._buffer if item[0] not in positions])
+
+    def _keep(self, buffer: list[tuple[Position, Offered]]) -> None:
+        self._buffer = buffer
+        self.buffered_bytes = sum(offered.size for _, offered in buffer)
+
+    def _refusal(self, recipient: str) -> str:
+        """Why a recipient is left out; empty: it is not."""
+        full = len(self.positions) >= self.options.max_recipients
+        return LimitReached.reason if full else self._refusal_of(recipient)
+
+    def _refusal_of(self, recipient: str) -> str:
+        """Why a recipient is none of the caller's business; empty: it is."""
+        try:
+            self.principal.require_recipient(recipient)
+        except TocsinError as error:
+            return error.reason
+        return ""
