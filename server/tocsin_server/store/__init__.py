@@ -1,0 +1,1 @@
+"""Tables, migrations, set-based reads and writes, and the group-commit writer. The only importer of peewee."""

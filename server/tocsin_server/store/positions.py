@@ -1,0 +1,92 @@
+"""Positions of named consumers, and incarnations that a rewound store must give up."""
+
+import secrets
+from collections.abc import Sequence
+
+from tocsin_server.domain.commands import (
+    AcknowledgePositions,
+    AcknowledgeReceipt,
+    BumpEpoch,
+    Probe,
+    RenewIncarnation,
+)
+from tocsin_server.domain.cursor import UNBORN
+from tocsin_server.domain.entry import ConsumerPosition
+from tocsin_server.domain.value import replace
+from tocsin_server.store.facts import write_epoch
+from tocsin_server.store.statements import insert_rows
+from tocsin_server.store.transaction import Transaction
+
+_UPSERT = """
+    INSERT INTO consumer_positions (tenant, consumer, recipient, filter, incarnation, revision, update_time)"""
+
+# Another incarnation replaces the position: the command has checked that it is the inbox's own.
+_ON_CONFLICT = """
+    ON CONFLICT (tenant, consumer, recipient, filter) DO UPDATE SET
+        revision = CASE WHEN incarnation = excluded.incarnation
+            THEN max(revision, excluded.revision) ELSE excluded.revision END,
+        incarnation = excluded.incarnation,
+        update_time = excluded.update_time"""
+
+_SELECT = """
+    SELECT revision FROM consumer_positions
+    WHERE tenant = ? AND consumer = ? AND recipient = ? AND filter = ?"""
+
+
+def acknowledge_positions(
+    transaction: Transaction, commands: Sequence[AcknowledgePositions]
+) -> list[AcknowledgeReceipt]:
+    """Records what belongs to the inboxes as they are; the highest position of a command counts."""
+    return [_acknowledge(transaction, command) for command in commands]
+
+
+def renew_incarnations(transaction: Transaction, commands: Sequence[RenewIncarnation]) -> list[None]:
+    """A cursor of this incarnation ahead of the counter proves that the store was rewound."""
+    for command in commands:
+        inbox = transaction.inbox(command.tenant, command.recipient)
+        if inbox and inbox.incarnation == command.incarnation and inbox.revision < command.revision:
+            transaction.moved(replace(inbox, incarnation=secrets.token_bytes(8)))
+    return [None] * len(commands)
+
+
+def bump_epoch(transaction: Transaction, commands: Sequence[BumpEpoch]) -> list[bytes]:
+    """The last of several wins."""
+    return [write_epoch(transaction.connection) for _ in commands]
+
+
+def probe(transaction: Transaction, commands: Sequence[Probe]) -> list[None]:
+    """The commit is all that it takes."""
+    return [None] * len(commands)
+
+
+def _acknowledge(transaction: Transaction, command: AcknowledgePositions) -> AcknowledgeReceipt:
+    transaction.lock_inboxes((command.tenant, position.recipient) for position in command.positions)
+    highest: dict[tuple[str, str, bytes], ConsumerPosition] = {}
+    for position in command.positions:
+        if not _is_current(transaction, command.tenant, position):
+            continue
+        key = (position.consumer, position.recipient, position.filter)
+        if key not in highest or highest[key].revision < position.revision:
+            highest[key] = position
+    rows = [
+        (command.tenant, *key, position.incarnation, position.revision, transaction.now)
+        for key, position in sorted(highest.items())
+    ]
+    insert_rows(transaction.connection, _UPSERT, rows, _ON_CONFLICT)
+    recorded = {
+        key: transaction.connection.execute(_SELECT, (command.tenant, *key)).fetchone()[0] for key in highest
+    }
+    return AcknowledgeReceipt(
+        tuple(
+            recorded[position.consumer, position.recipient, position.filter]
+            if _is_current(transaction, command.tenant, position)
+            # Behind everything by now, and so neither wrong nor worth recording.
+            else (0 if position.incarnation == UNBORN else None)
+            for position in command.positions
+        )
+    )
+
+
+def _is_current(transaction: Transaction, tenant: str, position: ConsumerPosition) -> bool:
+    inbox = transaction.inbox(tenant, position.recipient)
+    return position.incarnation == (UNBORN if inbox is None else inbox.incarnation)

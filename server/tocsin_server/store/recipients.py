@@ -1,0 +1,201 @@
+"""Profiles: UpsertRecipient and EraseRecipient, and what is read about recipients."""
+
+from collections.abc import Sequence
+from sqlite3 import Connection
+
+from msgspec import json, msgpack
+
+from tocsin_server.domain.commands import (
+    ENTRIES_PER_TRANSACTION,
+    EraseReceipt,
+    EraseRecipient,
+    UpsertRecipient,
+)
+from tocsin_server.domain.entry import ConsumerPosition, TimelineEvent
+from tocsin_server.domain.errors import QuotaExceeded, RecipientNotFound, TocsinError
+from tocsin_server.domain.inbox import Inbox, Status
+from tocsin_server.domain.notification import NotificationState
+from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.value import replace
+from tocsin_server.store.entries import EntryRow, entries_where
+from tocsin_server.store.events import read_events
+from tocsin_server.store.pool import ReadPool
+from tocsin_server.store.retention import remove_notifications
+from tocsin_server.store.statements import insert_rows, select_in
+from tocsin_server.store.transaction import Transaction
+
+_RECIPIENT = "json_array(recipient, hex(profile), create_time, update_time)"
+
+_SELECT_RECIPIENTS = f"SELECT {_RECIPIENT} AS value FROM recipients WHERE tenant = ? AND recipient IN"
+
+_SELECT_RECIPIENT = f"SELECT {_RECIPIENT} FROM recipients WHERE tenant = ? AND recipient = ?"
+
+_LIST_RECIPIENTS = f"""
+    SELECT json_group_array({_RECIPIENT}) FROM (
+        SELECT * FROM recipients WHERE tenant = :tenant AND recipient > :after
+            AND recipient BETWEEN :prefix AND :highest
+        ORDER BY recipient LIMIT :limit)"""
+
+_HIGHEST_ENDING = "\U0010ffff" * 128
+"""No key, of up to 128 characters, that begins with a prefix sorts above the prefix with this."""
+
+_LIST_POSITIONS = """
+    SELECT consumer, recipient, incarnation, filter, revision, update_time FROM consumer_positions
+    WHERE tenant = ? AND recipient = ? ORDER BY consumer, filter"""
+
+_UPSERT = "INSERT INTO recipients (tenant, recipient, profile, create_time, update_time)"
+
+_ON_CONFLICT = """
+    ON CONFLICT (tenant, recipient) DO UPDATE SET profile = excluded.profile, update_time = excluded.update_time"""
+
+# What never entered the inbox first, then in revision order: each chunk moves the inbox's floor, as pruning does.
+_ERASED_NEXT = f"tenant = ? AND recipient = ? ORDER BY revision LIMIT {ENTRIES_PER_TRANSACTION}"
+
+_DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id = ?"
+
+_DELETE_RECIPIENT = (
+    "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM inboxes WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM recipients WHERE tenant = ? AND recipient = ?",
+)
+
+_decode_profile = msgpack.Decoder(Profile).decode
+
+
+def upsert_recipients(
+    transaction: Transaction, commands: Sequence[UpsertRecipient]
+) -> list[Recipient | TocsinError]:
+    """Applies each command in turn, and writes each recipient that changed once."""
+    by_tenant: dict[str, list[str]] = {}
+    for command in commands:
+        by_tenant.setdefault(command.tenant, []).append(command.recipient)
+    transaction.lock_inboxes((command.tenant, command.recipient) for command in commands)
+    known = {
+        (tenant, row[0]): _recipient(*row)
+        for tenant, keys in by_tenant.items()
+        for row in select_in(transaction.connection, _SELECT_RECIPIENTS, (tenant,), keys)
+    }
+    changed: dict[tuple[str, str], Recipient] = {}
+    outcomes: list[Recipient | TocsinError] = []
+    for command in commands:
+        place = (command.tenant, command.recipient)
+        before = known.get(place)
+        try:
+            after = (
+                _created(transaction, command) if before is None else _changed(transaction, command, before)
+            )
+        except QuotaExceeded as error:
+            outcomes.append(error)
+            continue
+        if after is not before:
+            known[place] = changed[place] = after
+        outcomes.append(after)
+    rows = [
+        (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
+        for (tenant, key), recipient in changed.items()
+    ]
+    insert_rows(transaction.connection, _UPSERT, rows, _ON_CONFLICT)
+    return outcomes
+
+
+def erase_recipients(
+    transaction: Transaction, commands: Sequence[EraseRecipient]
+) -> list[EraseReceipt | TocsinError]:
+    """Erases a chunk for each command."""
+    transaction.lock_inboxes((command.tenant, command.recipient) for command in commands)
+    return [_erase(transaction, command) for command in commands]
+
+
+def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
+    transaction.keep(transaction.new_inbox(command.tenant, command.recipient))
+    return Recipient(command.recipient, _merged(Profile(), command), transaction.now, transaction.now)
+
+
+def _changed(transaction: Transaction, command: UpsertRecipient, before: Recipient) -> Recipient:
+    """The very same object where nothing changes."""
+    profile = _merged(before.profile, command)
+    return (
+        before if profile == before.profile else replace(before, profile=profile, update_time=transaction.now)
+    )
+
+
+def _merged(profile: Profile, command: UpsertRecipient) -> Profile:
+    return replace(profile, **{field: getattr(command.profile, field) for field in command.fields})
+
+
+def _erase(transaction: Transaction, command: EraseRecipient) -> EraseReceipt | TocsinError:
+    place = (command.tenant, command.recipient)
+    inbox = transaction.inbox(*place)
+    if inbox is None:
+        if command.erased_before:
+            return EraseReceipt(command.erased_before)  # somebody else erased the rest
+        return RecipientNotFound(recipient=command.recipient)
+    connection = transaction.connection
+    entries = entries_where(connection, _ERASED_NEXT, place)
+    remove_notifications(connection, entries)
+    connection.executemany(_DELETE_EVENTS, [(entry.tenant, entry.id) for entry in entries])
+    scheduled = sum(entry.state == NotificationState.SCHEDULED for entry in entries)
+    transaction.take_pending(command.tenant, -scheduled)
+    erased = command.erased_before + len(entries)
+    if len(entries) == ENTRIES_PER_TRANSACTION:
+        transaction.keep(_without(inbox, entries))
+        return EraseReceipt(erased, more=True)
+    for statement in _DELETE_RECIPIENT:
+        connection.execute(statement, place)
+    transaction.forget(inbox)
+    return EraseReceipt(erased)
+
+
+def _without(inbox: Inbox, entries: Sequence[EntryRow]) -> Inbox:
+    counts = inbox.counts
+    for entry in entries:
+        counts = counts.moved(None if entry.status is None else Status(entry.status), None)
+    return replace(inbox, floor=max(inbox.floor, entries[-1].revision), counts=counts)
+
+
+class RecipientRows:
+    """Implements `ports.RecipientReader`."""
+
+    def __init__(self, pool: ReadPool) -> None:
+        self._pool = pool
+
+    async def recipient(self, tenant: str, key: str) -> Recipient | None:
+        """See `ports.RecipientReader`."""
+
+        def read(connection: Connection) -> Recipient | None:
+            row = connection.execute(_SELECT_RECIPIENT, (tenant, key)).fetchone()
+            return _recipient(*json.decode(row[0])) if row else None
+
+        return await self._pool.run(read)
+
+    async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
+        """See `ports.RecipientReader`."""
+        asked = {
+            "tenant": tenant,
+            "after": after,
+            "prefix": prefix,
+            "highest": prefix + _HIGHEST_ENDING,
+            "limit": limit,
+        }
+
+        def read(connection: Connection) -> list[Recipient]:
+            (gathered,) = connection.execute(_LIST_RECIPIENTS, asked).fetchone()
+            return sorted((_recipient(*row) for row in json.decode(gathered)), key=lambda found: found.key)
+
+        return await self._pool.run(read)
+
+    async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
+        """See `ports.RecipientReader`."""
+        return await self._pool.run(lambda connection: read_events(connection, tenant, ids))
+
+    async def consumer_positions(self, tenant: str, recipient: str) -> list[ConsumerPosition]:
+        """See `ports.RecipientReader`."""
+        rows = await self._pool.run(
+            lambda connection: connection.execute(_LIST_POSITIONS, (tenant, recipient)).fetchall()
+        )
+        return [ConsumerPosition(*row) for row in rows]
+
+
+def _recipient(key: str, profile: str, create_time: int, update_time: int) -> Recipient:
+    return Recipient(key, _decode_profile(bytes.fromhex(profile)), create_time, update_time)

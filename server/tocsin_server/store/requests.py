@@ -1,0 +1,96 @@
+"""Request ids and their receipts: what makes a command safe to repeat."""
+
+from collections.abc import Sequence
+from sqlite3 import Connection
+from typing import Any
+
+from msgspec import msgpack
+
+from tocsin_server.domain import commands
+from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
+from tocsin_server.domain.errors import NotFound, RequestIdReused
+from tocsin_server.domain.recipient import Recipient
+from tocsin_server.domain.tenant import Tenant
+from tocsin_server.domain.time import Micros
+from tocsin_server.store.statements import insert_rows, select_in
+from tocsin_server.store.transaction import Transaction
+
+_RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
+    RequestSpace.SEND: commands.SendReceipt,
+    RequestSpace.CANCEL: commands.CancelReceipt,
+    RequestSpace.REVISE: commands.ReviseReceipt,
+    RequestSpace.MARK: commands.MarkReceipt,
+    RequestSpace.INTERACT: commands.InteractionReceipt,
+    RequestSpace.UPSERT_RECIPIENT: Recipient,
+    RequestSpace.DELETE_RECIPIENT: commands.EraseReceipt,
+    RequestSpace.CREATE_TENANT: Tenant,
+    RequestSpace.SUSPEND_TENANT: Tenant,
+    RequestSpace.DELETE_TENANT: Tenant,
+    RequestSpace.UPDATE_QUOTAS: Tenant,
+    RequestSpace.CREATE_API_KEY: ApiKey,
+    RequestSpace.REVOKE_API_KEY: ApiKey,
+}
+
+_SELECT = """
+    SELECT json_array(request_id, hex(fingerprint), hex(receipt)) AS value
+    FROM requests WHERE tenant = ? AND space = ? AND request_id IN"""
+
+_INSERT = "INSERT INTO requests (tenant, space, request_id, fingerprint, receipt, recipient, create_time)"
+
+RequestId = tuple[str, RequestSpace, str]
+"""Tenant, space and id: unique."""
+
+
+class Receipts:
+    """Reads and records receipts. Holds the decoders, and nothing that changes."""
+
+    def __init__(self) -> None:
+        self._encode = msgpack.Encoder().encode
+        self._decode = {space: msgpack.Decoder(type).decode for space, type in _RECEIPT_TYPES.items()}
+
+    def recorded(
+        self, connection: Connection, ids: Sequence[RequestId]
+    ) -> dict[RequestId, tuple[bytes, Any]]:
+        """Fingerprint and receipt of those ids that were recorded."""
+        found: dict[RequestId, tuple[bytes, Any]] = {}
+        by_space: dict[tuple[str, RequestSpace], list[str]] = {}
+        for tenant, space, request_id in ids:
+            by_space.setdefault((tenant, space), []).append(request_id)
+        for (tenant, space), request_ids in by_space.items():
+            for request_id, fingerprint, receipt in select_in(
+                connection, _SELECT, (tenant, space), request_ids
+            ):
+                decoded = self._decode[space](bytes.fromhex(receipt))
+                found[tenant, space, request_id] = (bytes.fromhex(fingerprint), decoded)
+        return found
+
+    def record(
+        self, connection: Connection, now: Micros, receipts: Sequence[tuple[str, RequestKey, object]]
+    ) -> None:
+        """Records (tenant, key, receipt) of what the transaction is about to commit."""
+        rows = [
+            (tenant, int(key.space), key.id, key.fingerprint, self._encode(receipt), _whose(receipt), now)
+            for tenant, key, receipt in receipts
+        ]
+        # Sorted, so that engines with row locks take them in one order.
+        insert_rows(connection, _INSERT, sorted(rows, key=lambda row: row[:3]))
+
+
+def _whose(receipt: object) -> str | None:
+    """The recipient whose personal data a receipt holds: it is erased with the recipient."""
+    return receipt.key if isinstance(receipt, Recipient) else None
+
+
+def recall(transaction: Transaction, commands: Sequence[Recall[Any]]) -> list[NotFound]:
+    """The writer answers what was committed before; what comes here was not."""
+    return [NotFound()] * len(commands)
+
+
+def check_same_request(key: RequestKey, recorded_fingerprint: bytes) -> None:
+    """Raises RequestIdReused if an id was used for another request.
+
+    The first byte is the fingerprint's version: requests of two versions cannot be told apart and count as the same.
+    """
+    if key.fingerprint[:1] == recorded_fingerprint[:1] and key.fingerprint != recorded_fingerprint:
+        raise RequestIdReused(request_id=key.id)

@@ -1,0 +1,115 @@
+"""What removes rows by age. Rows of an inbox go only in revision order, and the floor tells every later resume."""
+
+from collections.abc import Sequence
+from sqlite3 import Connection
+
+from tocsin_server.domain.commands import (
+    ENTRIES_PER_TRANSACTION,
+    ExpireEntries,
+    PruneHistory,
+    PruneInboxes,
+    SweepReceipt,
+)
+from tocsin_server.domain.notification import EventKind, NotificationState
+from tocsin_server.domain.time import Micros
+from tocsin_server.domain.value import replace
+from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, entries_where, finish_entries
+from tocsin_server.store.transaction import Transaction
+
+_NEVER_ENTERED = f"""
+    tenant = ? AND recipient = ? AND revision = 0 AND state > {int(NotificationState.BATCHED)} AND change_time < ?
+    LIMIT ?"""
+
+_OLDEST = "tenant = ? AND recipient = ? AND revision > 0 ORDER BY revision LIMIT ?"
+
+# Written in the order of time: of the first rows those that are old enough, and not a look at any of the others.
+_PRUNE_REQUESTS = """
+    DELETE FROM requests WHERE pk IN (
+        SELECT pk FROM (SELECT pk, create_time FROM requests ORDER BY pk LIMIT ?2) WHERE create_time < ?1)"""
+
+_PRUNE_EVENTS = """
+    DELETE FROM events WHERE pk IN (
+        SELECT pk FROM (SELECT pk, time FROM events ORDER BY pk LIMIT ?2) WHERE time < ?1)"""
+
+_PRUNE_POSITIONS = """
+    DELETE FROM consumer_positions WHERE (tenant, consumer, recipient, filter) IN (
+        SELECT tenant, consumer, recipient, filter FROM consumer_positions WHERE update_time < ? LIMIT ?)"""
+
+
+def expire_entries(transaction: Transaction, commands: Sequence[ExpireEntries]) -> list[SweepReceipt]:
+    """Retention as a change that subscribers see: the body goes, the entry stays a while as expired."""
+    return [SweepReceipt(_expire(transaction, command)) for command in commands]
+
+
+def prune_inboxes(transaction: Transaction, commands: Sequence[PruneInboxes]) -> list[SweepReceipt]:
+    """Removes old rows from the low end of each inbox and moves its floor."""
+    receipts = []
+    for command in commands:
+        transaction.lock_inboxes(command.inboxes)
+        left = ENTRIES_PER_TRANSACTION
+        for inbox in command.inboxes:
+            left -= _prune(transaction, *inbox, command.cutoff, left)
+            if not left:
+                break
+        receipts.append(SweepReceipt(ENTRIES_PER_TRANSACTION - left, not left))
+    return receipts
+
+
+def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) -> list[SweepReceipt]:
+    """Removes old request ids, events and positions."""
+    receipts = []
+    for command in commands:
+        counts = [
+            transaction.connection.execute(
+                _PRUNE_REQUESTS, (command.requests_before, command.limit)
+            ).rowcount,
+            transaction.connection.execute(_PRUNE_EVENTS, (command.events_before, command.limit)).rowcount,
+            transaction.connection.execute(
+                _PRUNE_POSITIONS, (command.positions_before, command.limit)
+            ).rowcount,
+        ]
+        receipts.append(SweepReceipt(sum(counts), max(counts) >= command.limit))
+    return receipts
+
+
+def remove_notifications(connection: Connection, entries: Sequence[EntryRow]) -> None:
+    """Removes notifications with all that hangs on them but events, which have an age of their own."""
+    drop_contents(connection, entries)
+    connection.executemany("DELETE FROM notifications WHERE pk = ?", [(entry.pk,) for entry in entries])
+    connection.executemany(
+        "DELETE FROM timers WHERE tenant = ? AND notification_id = ?",
+        [(entry.tenant, entry.id) for entry in entries],
+    )
+
+
+def _expire(transaction: Transaction, command: ExpireEntries) -> int:
+    by_tenant: dict[str, list[bytes]] = {}
+    for tenant, id in command.entries:
+        by_tenant.setdefault(tenant, []).append(id)
+    stored = [
+        entry
+        for tenant, ids in by_tenant.items()
+        for entry in entries_by_id(transaction.connection, tenant, ids).values()
+        if entry.state == NotificationState.STORED
+    ]
+    finish_entries(transaction, stored, NotificationState.EXPIRED, EventKind.EXPIRED)
+    return len(stored)
+
+
+def _prune(transaction: Transaction, tenant: str, recipient: str, cutoff: Micros, limit: int) -> int:
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox is None:
+        return 0
+    connection = transaction.connection
+    never_entered = entries_where(connection, _NEVER_ENTERED, (tenant, recipient, cutoff, limit))
+    old: list[EntryRow] = []
+    for entry in entries_where(connection, _OLDEST, (tenant, recipient, limit - len(never_entered))):
+        # What is shown has to expire first, or its subscribers would not hear of its end.
+        if entry.change_time >= cutoff or entry.state == NotificationState.STORED:
+            break
+        old.append(entry)
+    remove_notifications(connection, never_entered + old)
+    if old:
+        # What is gone counts nowhere.
+        transaction.keep(replace(inbox, floor=old[-1].revision))
+    return len(never_entered) + len(old)
