@@ -1,0 +1,1 @@
+"""Loops that act without being asked."""
