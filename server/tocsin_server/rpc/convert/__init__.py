@@ -1,0 +1,1 @@
+"""Between messages of the contract and values of the domain, one module a subject."""

@@ -1,0 +1,39 @@
+"""How a servicer says what it serves: a row for each RPC, with the scope that it needs."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import Message
+
+from tocsin_server.domain.access import Scope
+from tocsin_server.rpc.context import CallContext
+from tocsin_server.rpc.streams import MessageStream
+
+
+@dataclass(frozen=True, slots=True)
+class Unary:
+    """An RPC with one request and one response, which may be encoded already."""
+
+    scope: Scope
+    serve: Callable[[Any, CallContext], Awaitable[Message | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Streaming:
+    """An RPC with a stream in either direction or both."""
+
+    scope: Scope
+    serve: Callable[[MessageStream[Any], CallContext], Awaitable[None]]
+
+
+class Servicer(Protocol):
+    """Serves one gRPC service."""
+
+    @property
+    def service(self) -> ServiceDescriptor:
+        """The service in the contract."""
+
+    def methods(self) -> Mapping[str, Unary | Streaming]:
+        """Every RPC of the service by its name."""

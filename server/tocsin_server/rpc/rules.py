@@ -1,0 +1,234 @@
+"""Rules of the contract that its options cannot say: about several fields, about time, about what the server knows.
+
+One function a message; `Rules.broken` finds it by the message's class.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from tocsin.v1 import inbox_service_pb2 as inbox
+from tocsin.v1 import notification_pb2 as notification
+from tocsin.v1 import notification_service_pb2 as notifications
+from tocsin.v1 import recipient_service_pb2 as recipients
+from tocsin.v1 import system_service_pb2 as system
+from tocsin.v1 import tenant_service_pb2 as tenants
+from tocsin_server.domain.errors import Violation
+from tocsin_server.domain.recipient import PROFILE_FIELDS
+from tocsin_server.domain.tenant import Quotas
+from tocsin_server.domain.time import DAY
+from tocsin_server.domain.value import field_names
+from tocsin_server.rpc.convert.times import micros
+from tocsin_server.service.ports import Clock
+
+_NANOS_A_SECOND = 1_000_000_000
+_FIRST_SECOND = -62_135_596_800
+"""0001-01-01, the first that protobuf knows."""
+_SECOND_OF_2000 = 946_684_800
+_LAST_SECOND = 253_402_300_799
+"""9999-12-31, the last that protobuf knows."""
+_FARTHEST_AHEAD = 366 * DAY
+
+_Rule = Callable[[Any, str], Iterable[Violation]]
+
+
+class Rules:
+    """The rules by message, with the little that they have to know."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._rules: dict[type[Message], _Rule] = {
+            notifications.SendRequest: self._send,
+            notifications.SendItem: self._send,
+            notifications.ListNotificationsRequest: self._list_notifications,
+            notifications.ReviseNotificationRequest: self._revise,
+            inbox.SubscribeRequest: self._subscribe,
+            inbox.AttachRequest: self._attach,
+            inbox.AcknowledgeRequest: self._acknowledge,
+            inbox.GetSummaryRequest: self._get_summary,
+            inbox.MarkEntriesRequest: self._mark,
+            recipients.UpsertRecipientItem: self._upsert,
+            system.CreateApiKeyRequest: self._create_api_key,
+            tenants.UpdateQuotasRequest: self._update_quotas,
+        }
+
+    def broken(self, message: Message, path: str) -> Iterable[Violation]:
+        """The rules that the message breaks."""
+        rule = self._rules.get(type(message))
+        return () if rule is None else rule(message, path)
+
+    # --- notifications ------------------------------------------------------------------------------------------------
+
+    def _send(
+        self, request: notifications.SendRequest | notifications.SendItem, path: str
+    ) -> Iterator[Violation]:
+        spec = request.notification
+        path += "notification."
+        deliver = spec.WhichOneof("deliver")
+        if deliver == "deliver_time":
+            yield from self._not_far_ahead(spec.deliver_time, f"{path}deliver_time")
+        elif deliver == "deliver_delay":
+            yield from _valid_duration(spec.deliver_delay, f"{path}deliver_delay")
+        if spec.HasField("expire_time"):
+            yield from _valid_time(spec.expire_time, f"{path}expire_time", _SECOND_OF_2000)
+        yield from _content(spec.content, f"{path}content")
+
+    def _revise(self, request: notifications.ReviseNotificationRequest, path: str) -> Iterator[Violation]:
+        return _content(request.content, f"{path}content")
+
+    def _list_notifications(
+        self, request: notifications.ListNotificationsRequest, path: str
+    ) -> Iterator[Violation]:
+        for field in ("start_time", "end_time"):
+            if request.HasField(field):
+                yield from _valid_time(getattr(request, field), path + field, _FIRST_SECOND)
+
+    # --- inbox --------------------------------------------------------------------------------------------------------
+
+    def _subscribe(
+        self, request: inbox.SubscribeRequest | inbox.AttachStart, path: str
+    ) -> Iterator[Violation]:
+        yield from _distinct(
+            (position.recipient for position in request.recipients), f"{path}recipients", "recipient"
+        )
+        if request.HasField("heartbeat_interval"):
+            yield from _valid_duration(request.heartbeat_interval, f"{path}heartbeat_interval")
+
+    def _attach(self, request: inbox.AttachRequest, path: str) -> Iterator[Violation]:
+        match request.WhichOneof("request"):
+            case "start":
+                yield from self._subscribe(request.start, f"{path}start.")
+            case "add":
+                added = (position.recipient for position in request.add.recipients)
+                yield from _distinct(added, f"{path}add.recipients", "recipient")
+            case "acknowledge":
+                yield from _with_cursors(request.acknowledge.positions, f"{path}acknowledge.positions")
+            case _:
+                pass
+
+    def _acknowledge(self, request: inbox.AcknowledgeRequest, path: str) -> Iterator[Violation]:
+        return _with_cursors(request.positions, f"{path}positions")
+
+    def _get_summary(self, request: inbox.GetSummaryRequest, path: str) -> Iterator[Violation]:
+        return _valid_duration(request.max_staleness, f"{path}max_staleness")
+
+    def _mark(self, request: inbox.MarkEntriesRequest, path: str) -> Iterator[Violation]:
+        field = f"{path}snooze_until"
+        if request.HasField("snooze_until") != (request.mark == inbox.MARK_SNOOZED):
+            yield Violation(field, "must be there for SNOOZED, and only for it")
+        elif request.HasField("snooze_until"):
+            yield from self._not_far_ahead(request.snooze_until, field)
+
+    # --- recipients, tenants and keys ---------------------------------------------------------------------------------
+
+    def _upsert(self, request: recipients.UpsertRecipientItem, path: str) -> Iterator[Violation]:
+        yield from _known_fields(request.update_mask.paths, PROFILE_FIELDS, f"{path}update_mask")
+        zone = request.recipient.time_zone
+        if zone and not _is_time_zone(zone):
+            yield Violation(f"{path}recipient.time_zone", "must be an IANA time zone, such as Europe/Lisbon")
+
+    def _create_api_key(self, request: system.CreateApiKeyRequest, path: str) -> Iterator[Violation]:
+        if request.HasField("expire_time"):
+            yield from _valid_time(request.expire_time, f"{path}expire_time", _SECOND_OF_2000)
+
+    def _update_quotas(self, request: tenants.UpdateQuotasRequest, path: str) -> Iterator[Violation]:
+        return _known_fields(request.update_mask.paths, frozenset(field_names(Quotas)), f"{path}update_mask")
+
+    # --- time ---------------------------------------------------------------------------------------------------------
+
+    def _not_far_ahead(self, time: Timestamp, field: str) -> Iterator[Violation]:
+        yield from _valid_time(time, field, _SECOND_OF_2000)
+        if micros(time) > self._clock.now() + _FARTHEST_AHEAD:
+            yield Violation(field, "must be at most 366 days ahead")
+
+
+def strings_in(message: Message, path: str) -> Iterator[tuple[str, str]]:
+    """Every string of a message, the keys and values of its maps too, with the path to it."""
+    for field, value in message.ListFields():
+        name = path + field.name
+        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
+        if is_map:
+            for key in value:
+                yield name, str(key)
+                if isinstance(value[key], str):
+                    yield f'{name}["{key}"]', value[key]
+        elif field.type == FieldDescriptor.TYPE_STRING:
+            if field.is_repeated:
+                yield from ((f"{name}[{index}]", text) for index, text in enumerate(value))
+            else:
+                yield name, value
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            if field.is_repeated:
+                for index, item in enumerate(value):
+                    yield from strings_in(item, f"{name}[{index}].")
+            else:
+                yield from strings_in(value, f"{name}.")
+
+
+def _content(content: notification.Content, path: str) -> Iterator[Violation]:
+    kind = content.WhichOneof("kind")
+    if kind is None or kind == "simple":
+        return
+    path = f"{path}.{kind}"
+    yield from _distinct((action.id for action in getattr(content, kind).actions), f"{path}.actions", "id")
+    if kind == "interactive":
+        yield from _inputs(content.interactive, path)
+    elif kind == "timeline":
+        for index, entry in enumerate(content.timeline.entries):
+            if entry.HasField("time"):
+                yield from _valid_time(entry.time, f"{path}.entries[{index}].time", _FIRST_SECOND)
+
+
+def _inputs(content: notification.InteractiveContent, path: str) -> Iterator[Violation]:
+    yield from _distinct((field.name for field in content.inputs), f"{path}.inputs", "name")
+    for index, field in enumerate(content.inputs):
+        if bool(field.choices) != (field.kind == notification.INPUT_KIND_CHOICE):
+            yield Violation(f"{path}.inputs[{index}].choices", "must be there for CHOICE, and only for it")
+
+
+def _distinct(keys: Iterable[str], path: str, field: str) -> Iterator[Violation]:
+    """One violation for each key that was there before."""
+    seen = set[str]()
+    for index, key in enumerate(keys):
+        if key in seen:
+            yield Violation(f"{path}[{index}].{field}", "must be distinct")
+        seen.add(key)
+
+
+def _with_cursors(positions: Iterable[inbox.Position], path: str) -> Iterator[Violation]:
+    for index, position in enumerate(positions):
+        if not position.cursor:
+            yield Violation(f"{path}[{index}].cursor", "must not be empty")
+
+
+def _known_fields(paths: Iterable[str], known: frozenset[str], field: str) -> Iterator[Violation]:
+    for index, name in enumerate(paths):
+        if name not in known:
+            yield Violation(f"{field}.paths[{index}]", f"must be one of {', '.join(sorted(known))}")
+
+
+def _valid_time(time: Timestamp, field: str, first_second: int) -> Iterator[Violation]:
+    if not first_second <= time.seconds <= _LAST_SECOND:
+        first_year = 2000 if first_second == _SECOND_OF_2000 else 1
+        yield Violation(field, f"must be in the years {first_year} to 9999")
+    if not 0 <= time.nanos < _NANOS_A_SECOND:
+        yield Violation(field, "must have nanos from 0 to 999999999")
+
+
+def _valid_duration(length: Duration, field: str) -> Iterator[Violation]:
+    """Bounds are the contract's; they do not look at what is not a duration at all."""
+    if not 0 <= length.nanos < _NANOS_A_SECOND:
+        yield Violation(field, "must have nanos from 0 to 999999999")
+
+
+def _is_time_zone(name: str) -> bool:
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # not found, not a relative path, a directory
+        return False
+    return True

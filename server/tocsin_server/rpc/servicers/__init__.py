@@ -1,0 +1,1 @@
+"""One module a gRPC service: each method converts, calls and converts back."""

@@ -1,0 +1,161 @@
+"""NotificationService: sending, and what became of what was sent."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from tocsin.v1 import notification_service_pb2 as pb
+from tocsin_server.domain.access import Scope
+from tocsin_server.domain.entry import StoredEntry
+from tocsin_server.domain.errors import TocsinError
+from tocsin_server.domain.ids import parse_id
+from tocsin_server.rpc.admission import Admission
+from tocsin_server.rpc.bulk import Sifted, sift
+from tocsin_server.rpc.context import CallContext
+from tocsin_server.rpc.convert import notifications as convert
+from tocsin_server.rpc.convert.content import content_from
+from tocsin_server.rpc.convert.sending import SendAnswers, send_request_from
+from tocsin_server.rpc.methods import Streaming, Unary
+from tocsin_server.rpc.streams import MessageStream
+from tocsin_server.rpc.validation import Shape
+from tocsin_server.service.notifications import Notifications
+from tocsin_server.service.ports import Codec
+from tocsin_server.service.sending import Sending, SendRequest
+
+_READ_AHEAD = 8
+"""Messages of a SendStream that are under way at once: enough that the writer always has the next ones."""
+
+
+class NotificationServicer:
+    """Serves NotificationService."""
+
+    service = pb.DESCRIPTOR.services_by_name["NotificationService"]
+
+    def __init__(
+        self,
+        sending: Sending,
+        notifications: Notifications,
+        codec: Codec,
+        shape: Shape,
+        admission: Admission,
+    ) -> None:
+        self._sending = sending
+        self._notifications = notifications
+        self._codec = codec
+        self._shape = shape
+        self._admission = admission
+        self._answers = SendAnswers()
+
+    def methods(self) -> Mapping[str, Unary | Streaming]:
+        """Every RPC with the scope that it needs."""
+        return {
+            "Send": Unary(Scope.SEND, self.send),
+            "SendBatch": Unary(Scope.SEND, self.send_batch),
+            "SendStream": Streaming(Scope.SEND, self.send_stream),
+            "GetNotification": Unary(Scope.NOTIFICATIONS_READ, self.get),
+            "ListNotifications": Unary(Scope.NOTIFICATIONS_READ, self.list),
+            "CancelNotifications": Unary(Scope.SEND, self.cancel),
+            "ReviseNotification": Unary(Scope.SEND, self.revise),
+        }
+
+    async def send(self, request: pb.SendRequest, call: CallContext) -> bytes:
+        """One notification."""
+        asked = send_request_from(request)
+        (result,) = await self._sending.send(
+            call.principal, (asked,), trace_parent=call.trace_parent, deadline=call.deadline
+        )
+        if isinstance(result, TocsinError):
+            raise result
+        return self._answers.one(result)
+
+    async def send_batch(self, request: pb.SendBatchRequest, call: CallContext) -> bytes:
+        """Many notifications."""
+        return await self._send_many(await self._sifted(request.items), call)
+
+    async def send_stream(self, stream: MessageStream[pb.SendStreamRequest], call: CallContext) -> None:
+        """Messages of many notifications, some of them under way at once, answered in their order."""
+        under_way = asyncio.Queue[asyncio.Task[bytes] | None]()
+        room = asyncio.Semaphore(_READ_AHEAD)
+
+        async def take_next(read: Callable[[], Awaitable[pb.SendStreamRequest | None]]) -> bool:
+            request = await read()
+            if request is None:
+                return False
+            sifted = await self._sifted(request.items)
+            under_way.put_nowait(asyncio.create_task(self._send_many(sifted, call)))
+            return True
+
+        async def take() -> None:
+            try:
+                more = await take_next(stream.first)
+                while more:
+                    await room.acquire()
+                    more = await take_next(stream.read)
+            finally:
+                under_way.put_nowait(None)
+
+        taking = asyncio.create_task(take())
+        try:
+            with self._admission.at_drain(stream.stop_reading):
+                while (answer := await under_way.get()) is not None:
+                    await stream.write(await answer)
+                    room.release()
+            await taking  # says why no more was taken, now that all that was taken is answered
+        finally:
+            taking.cancel()
+            while not under_way.empty():
+                if (unanswered := under_way.get_nowait()) is not None:
+                    unanswered.cancel()
+
+    async def get(self, request: pb.GetNotificationRequest, call: CallContext) -> pb.GetNotificationResponse:
+        """One notification and its timeline."""
+        details = await self._notifications.get(call.principal, parse_id(request.notification_id))
+        return convert.details_message(details, self._encode)
+
+    async def list(
+        self, request: pb.ListNotificationsRequest, call: CallContext
+    ) -> pb.ListNotificationsResponse:
+        """A page of notifications."""
+        page = await self._notifications.list(
+            call.principal, convert.filter_from(request), request.page_size, request.page_token
+        )
+        return convert.page_message(page, self._encode)
+
+    async def cancel(
+        self, request: pb.CancelNotificationsRequest, call: CallContext
+    ) -> pb.CancelNotificationsResponse:
+        """Cancels by ids or by thread."""
+        answer = await self._notifications.cancel(
+            call.principal,
+            request.request_id,
+            convert.ids_from(request.notifications),
+            request.thread.recipient,
+            request.thread.thread,
+            deadline=call.deadline,
+        )
+        return convert.cancel_message(answer)
+
+    async def revise(
+        self, request: pb.ReviseNotificationRequest, call: CallContext
+    ) -> pb.ReviseNotificationResponse:
+        """Replaces a content."""
+        result = await self._notifications.revise(
+            call.principal,
+            request.request_id,
+            parse_id(request.notification_id),
+            content_from(request.content),
+            request.renotify,
+            deadline=call.deadline,
+        )
+        return convert.revise_message(result)
+
+    async def _sifted(self, items: Sequence[pb.SendItem]) -> Sifted[SendRequest]:
+        return await sift(self._shape, items, send_request_from)
+
+    async def _send_many(self, sifted: Sifted[SendRequest], call: CallContext) -> bytes:
+        results = await self._sending.send(
+            call.principal, sifted.good, trace_parent=call.trace_parent, deadline=call.deadline
+        )
+        return self._answers.many(sifted.results(results))
+
+    def _encode(self, entry: StoredEntry) -> bytes:
+        return self._codec.stored_notification(entry, with_trace=True)
