@@ -1,0 +1,1 @@
+"""The command line, `tocsin`: a module a command, imported when the command is called."""
