@@ -1,0 +1,49 @@
+"""A real store in a temporary folder, and a clock that is turned by hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tocsin_server.domain.tenant import Quotas
+from tocsin_server.domain.time import DAY, Micros
+from tocsin_server.service.ports import Committed
+from tocsin_server.store.store import Store, StoreOptions, open_store
+
+START: Micros = 1_800_000_000_000_000
+"""Where a test's clock begins: 15 January 2027."""
+
+QUOTAS = Quotas(1_000_000, 1_000_000, 1_000, 1_000, 64 << 20, 1_000_000)
+
+
+class TurnedClock:
+    """A clock that moves only when it is told to."""
+
+    def __init__(self, now: Micros = START) -> None:
+        self.time = now
+
+    def now(self) -> Micros:
+        return self.time
+
+
+@asynccontextmanager
+async def stored(
+    folder: Path, clock: TurnedClock, *, quotas: Quotas = QUOTAS, commits: list[Committed] | None = None
+) -> AsyncIterator[Store]:
+    """An open store that writes. `commits` is given what every commit announces."""
+    options = StoreOptions(
+        path=folder / "tocsin.db",
+        cache_bytes=1 << 20,
+        reader_threads=1,
+        retention=90 * DAY,
+        default_quotas=quotas,
+        max_queue_bytes=lambda tenant: quotas.max_queue_bytes,
+    )
+    async with open_store(options, clock) as store:
+
+        def note(committed: Committed) -> None:
+            if commits is not None:
+                commits.append(committed)
+
+        store.writer.listen(note)
+        store.writer.start()
+        yield store
