@@ -1,0 +1,178 @@
+"""The hub and its hints: right ones are quick, and wrong ones change nothing."""
+
+import pytest
+
+from tests.support.desk import Desk
+from tests.support.stores import TurnedClock
+from tests.support.streams import Exchange, Follower
+from tests.support.waiting import eventually
+from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
+from tocsin_server.service.hub import Offered
+from tocsin_server.service.placing import Start
+from tocsin_server.service.ports import Committed
+
+
+@pytest.fixture
+async def hints(streams: Exchange) -> list[InboxChange | InboxErased]:
+    """What commits announce, to be told again."""
+    heard: list[InboxChange | InboxErased] = []
+    streams.store.writer.listen(lambda committed: heard.extend(committed.changes))
+    return heard
+
+
+async def quiet(streams: Exchange, follower: Follower) -> None:
+    """Until the session is live, and has no reason to read."""
+    await streams.settled(follower)
+    session = follower.session
+    await eventually(lambda: session._catch_up._reading is None, "the last read to end")
+    catch_ups = streams.parts.metrics.catch_ups
+    inbox = await streams.desk.inbox()
+    await follower.at_head(inbox.counts)
+    assert (streams.parts.metrics.catch_ups, session.behind_count) == (catch_ups, 0)
+
+
+async def test_a_change_is_encoded_once_for_all(streams: Exchange, desk: Desk) -> None:
+    await desk.send()
+    followers = [await streams.live("ada") for _ in range(3)]
+    made = 0
+    encode = streams.parts.codec.fresh_notification
+
+    def counting(change: InboxChange, *, with_trace: bool) -> bytes:
+        nonlocal made
+        made += 1
+        return encode(change, with_trace=with_trace)
+
+    streams.hub._codec = streams.parts.codec
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(streams.parts.codec), "fresh_notification", staticmethod(counting))
+        await desk.send()
+        for follower in followers:
+            await follower.has(2)
+    assert made == 1
+
+
+async def test_who_follows(streams: Exchange) -> None:
+    first, second = await streams.live("ada", "bob"), await streams.live("ada")
+    assert streams.hub.followed_count == 2
+    assert {tenant: sorted(names) for tenant, names in streams.hub.followed().items()} == {
+        "default": ["ada", "bob"]
+    }
+    await first.close()
+    assert streams.hub.followed() == {"default": ["ada"]}
+    await second.close()
+    assert streams.hub.followed_count == 0
+
+
+async def test_hints_told_again_change_nothing(
+    streams: Exchange, desk: Desk, hints: list[InboxChange | InboxErased]
+) -> None:
+    follower = await streams.live("ada", start=Start.BEGINNING)
+    for _ in range(3):
+        await desk.send()
+        streams.hub.offer(hints)
+    streams.hub.offer(reversed(hints))
+    await follower.has(1, 2, 3)
+    await quiet(streams, follower)
+    assert follower.revisions() == [1, 2, 3]
+    assert follower.resets() == []
+
+
+async def test_a_gap_in_the_hints_is_read_from_storage(
+    streams: Exchange, desk: Desk, hints: list[InboxChange | InboxErased]
+) -> None:
+    await desk.send()
+    follower = await streams.live("ada")
+    streams.hub.unfollow("default", follower.session.positions["ada"])
+    for _ in range(3):
+        await desk.send()
+    streams.hub.follow("default", follower.session.positions["ada"])
+    streams.hub.offer(hints[-1:])
+    await follower.has(2, 3, 4)
+    await quiet(streams, follower)
+
+
+async def test_a_late_hint_of_an_erased_inbox_is_not_its_return(
+    streams: Exchange, desk: Desk, hints: list[InboxChange | InboxErased]
+) -> None:
+    """Nothing of it is pushed, no position moves into it, and what comes later comes."""
+    await desk.send_many(5)
+    await desk.erase()
+    old = list(hints)
+    follower = await streams.live("ada")
+    streams.hub.offer(old)
+    await streams.settled(follower)
+    assert follower.revisions() == []
+    await desk.send_many(2)
+    streams.hub.offer(old)
+    await follower.has(1, 2)
+    # … nor does it keep the session busy with revisions that the present inbox will not have for long.
+    await quiet(streams, follower)
+    assert follower.resets() == []
+    streams.hub.offer(old)
+    await desk.send()
+    await follower.has(1, 2, 3)
+    await quiet(streams, follower)
+    assert follower.resets() == []
+
+
+async def test_a_late_hint_while_it_is_placed(
+    streams: Exchange, desk: Desk, hints: list[InboxChange | InboxErased]
+) -> None:
+    await desk.send_many(9)
+    await desk.erase()
+    await desk.send()
+    follower = streams.open("ada", start=Start.BEGINNING)
+    streams.hub.offer(hints)
+    await follower.has(1)
+    await quiet(streams, follower)
+    assert follower.resets() == []
+
+
+async def test_a_hint_that_was_lost_is_found_by_comparing(streams: Exchange, desk: Desk) -> None:
+    await desk.send()
+    follower, unborn = await streams.live("ada"), await streams.live("bob")
+    for each in (follower, unborn):
+        for position in each.session.positions.values():
+            streams.hub.unfollow("default", position)
+    await desk.send()
+    await desk.send("bob")
+    await desk.erase("ada")
+    await desk.send()
+    for each in (follower, unborn):
+        for position in each.session.positions.values():
+            streams.hub.follow("default", position)
+    heads = await streams.store.readers.heads("default", ("ada", "bob"))
+    streams.hub.compare("default", ["ada", "bob", "nobody"], heads)
+    await unborn.has(1, recipient="bob")
+    await follower.until(lambda f: f.resets() == ["INCARNATION_CHANGED"], "a reset")
+    await desk.send()
+    await follower.until(lambda f: f.revisions()[-1:] == [2], "what follows")
+
+
+async def test_comparing_with_the_past_changes_nothing(streams: Exchange, desk: Desk) -> None:
+    """The counter row was read before the last changes came."""
+    before: dict[str, Inbox] = {}
+    follower = await streams.live("ada")
+    await desk.send()
+    middle = await streams.store.readers.heads("default", ("ada",))
+    await desk.send()
+    await follower.has(1, 2)
+    for heads in (before, middle):
+        streams.hub.compare("default", ["ada"], heads)
+        await quiet(streams, follower)
+    assert (follower.revisions(), follower.resets()) == ([1, 2], [])
+
+
+async def test_an_offer_knows_its_time(streams: Exchange, desk: Desk, turned_clock: TurnedClock) -> None:
+    change = InboxChange("default", "ada", bytes(8), 1, Counts(), expire_time=turned_clock.time)
+    offered = Offered(change, streams.parts.codec)
+    assert offered.expires_by(turned_clock.time)
+    assert not offered.expires_by(turned_clock.time - 1)
+    assert not Offered(InboxChange("default", "ada", bytes(8), 1, Counts()), streams.parts.codec).expires_by(
+        1 << 60
+    )
+
+
+async def test_an_empty_commit_is_no_news(streams: Exchange) -> None:
+    streams.hub(Committed())
+    assert streams.hub.followed_count == 0

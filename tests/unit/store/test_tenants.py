@@ -1,0 +1,146 @@
+"""What is left of a tenant that was erased: nothing."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from tests.support.stores import START, TurnedClock, stored
+from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.commands import (
+    AcknowledgePositions,
+    Answer,
+    ChangeTenant,
+    CreateApiKey,
+    CreateTenant,
+    EraseTenant,
+    RequestKey,
+    RequestSpace,
+    StoreNotification,
+    SweepReceipt,
+    UpsertRecipient,
+)
+from tocsin_server.domain.cursor import UNFILTERED
+from tocsin_server.domain.entry import ConsumerPosition
+from tocsin_server.domain.ids import notification_id, recipient_hash
+from tocsin_server.domain.notification import Channel, Priority
+from tocsin_server.domain.recipient import PROFILE_FIELDS, Profile
+from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.tenant import Quotas, TenantState
+from tocsin_server.domain.time import HOUR
+from tocsin_server.service.credentials import new_key
+from tocsin_server.store.store import Store
+
+
+def rows_of(path: Path, tenant: str) -> dict[str, int]:
+    """How many rows of each table are a tenant's; contents are counted whosesoever they are."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = [
+            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        counts = {}
+        for table in tables:
+            columns = [column[1] for column in connection.execute(f"PRAGMA table_info({table})")]
+            if "tenant" in columns:
+                query = f"SELECT count(*) FROM {table} WHERE tenant = ?"
+                counts[table] = connection.execute(query, (tenant,)).fetchone()[0]
+        counts["contents"] = connection.execute("SELECT count(*) FROM contents").fetchone()[0]
+    return counts
+
+
+async def fill(store: Store, tenant: str, notifications: int) -> None:
+    """Something of everything."""
+    made = new_key(START)
+    key = ApiKey(made.id, tenant, "", (Scope.SEND,), (), (), START)
+    request = RequestKey(RequestSpace.UPSERT_RECIPIENT, "r1", b"\1fingerprint")
+    await store.writer.submit([CreateTenant(tenant="default", name=tenant, display_name="", quotas=Quotas())])
+    await store.writer.submit([CreateApiKey(tenant=tenant, key=key, secret_hash=made.hash)])
+    await store.writer.submit(
+        [
+            UpsertRecipient(
+                tenant=tenant, request=request, recipient="r0", profile=Profile("de"), fields=PROFILE_FIELDS
+            )
+        ]
+    )
+    inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
+    position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)
+    await store.writer.submit([AcknowledgePositions(tenant=tenant, positions=(position,))])
+    drafts = [
+        Draft(
+            notification_id(START, recipient_hash(tenant, f"r{number % 3}"), number),
+            tenant,
+            f"r{number % 3}",
+            "orders",
+            Priority.NORMAL,
+            (Channel.INBOX,),
+            "",
+            START,
+            START + HOUR if number % 2 else None,
+            None,
+        )
+        for number in range(notifications)
+    ]
+    await store.writer.submit(
+        [StoreNotification(tenant=tenant, draft=draft, content=b"c", envelope=b"e") for draft in drafts]
+    )
+
+
+async def erase(store: Store, tenant: str, limit: int) -> SweepReceipt:
+    (answer,) = await store.writer.submit([EraseTenant(tenant="default", name=tenant, limit=limit)])
+    assert isinstance(answer, Answer)
+    return answer.receipt
+
+
+async def test_a_deleted_tenant_is_erased_chunk_by_chunk_and_wholly(tmp_path: Path) -> None:
+    path = tmp_path / "tocsin.db"
+    async with stored(tmp_path, TurnedClock()) as store:
+        await fill(store, "acme", 10)
+        await fill(store, "zeta", 4)
+        before = rows_of(path, "acme")
+        assert all(before.values()), "every table that knows tenants holds something of this one"
+        others = rows_of(path, "zeta")
+        await store.writer.submit([ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)])
+        receipts = []
+        while True:
+            receipts.append(await erase(store, "acme", 3))
+            assert receipts[-1].count <= 3
+            if not receipts[-1].more:
+                break
+        assert sum(receipt.count for receipt in receipts) == sum(before.values()) - before["contents"]
+        left = rows_of(path, "acme")
+        assert left.pop("contents") == 4
+        assert set(left.values()) == {0}
+        assert rows_of(path, "zeta") == others | {"contents": 4}
+        assert await store.tenants.tenant("acme") is None
+        assert [key.tenant for key in (await store.api_keys.all_active_keys()).values()] == ["zeta"]
+
+
+async def test_only_a_deleted_tenant_is_erased(tmp_path: Path) -> None:
+    async with stored(tmp_path, TurnedClock()) as store:
+        await fill(store, "acme", 2)
+        for name in ("acme", "nowhere"):
+            assert await erase(store, name, 1_000) == SweepReceipt(0)
+        assert rows_of(tmp_path / "tocsin.db", "acme")["notifications"] == 2
+
+
+async def test_a_name_is_free_again_once_its_tenant_is_erased(tmp_path: Path) -> None:
+    async with stored(tmp_path, TurnedClock()) as store:
+        await fill(store, "acme", 2)
+        await store.writer.submit([ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)])
+        assert not (await erase(store, "acme", 1_000)).more
+        await fill(store, "acme", 1)
+        again = await store.tenants.tenant("acme")
+        assert again is not None
+        assert again.state is TenantState.ACTIVE
+
+
+async def test_tenants_come_back_as_they_were_stored(tmp_path: Path) -> None:
+    async with stored(tmp_path, TurnedClock()) as store:
+        (answer,) = await store.writer.submit(
+            [CreateTenant(tenant="default", name="acme", display_name="Acme", quotas=Quotas(7, 0, 3))]
+        )
+        assert isinstance(answer, Answer)
+    async with stored(tmp_path, TurnedClock()) as store:
+        assert await store.tenants.tenant("acme") == answer.receipt
+        assert [tenant.name for tenant in await store.tenants.tenants("", 10)] == ["acme", "default"]
+        assert [tenant.name for tenant in await store.tenants.tenants("acme", 10)] == ["default"]
+        assert [tenant.name for tenant in await store.tenants.tenants("", 1)] == ["acme"]
