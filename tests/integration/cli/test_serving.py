@@ -1,0 +1,124 @@
+"""`tocsin serve`, `config`, `demo`, `bench`, and the help."""
+
+import asyncio
+import os
+import re
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.integration.cli.conftest import Cli
+from tests.support.waiting import eventually
+from tocsin_server import __version__
+
+COMMANDS = ["serve", "demo", "send", "subscribe", "inbox", "mark", "status", "sessions", "keys", "tenants"]
+COMMANDS += ["recipients", "migrate", "epoch", "config", "bench"]
+
+
+async def run(*arguments: str, cwd: Path) -> tuple[int | None, str, str]:
+    """`tocsin` as a process of its own."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "tocsin_server",
+        *arguments,
+        cwd=cwd,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def test_the_help_lists_every_command_with_what_it_is_for(alone: Cli) -> None:
+    shown = (await alone("--help")).out
+    assert re.findall(r"^│ ([a-z]+) {2,}\w", shown, re.MULTILINE) == COMMANDS
+    assert (await alone("--version")).out == f"tocsin {__version__}\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS[:-1])
+async def test_every_command_explains_itself(alone: Cli, command: str) -> None:
+    assert f"Usage: tocsin {command}" in (await alone(command, "--help")).out
+
+
+async def test_an_unknown_command_ends_with_2(alone: Cli) -> None:
+    assert "No such command" in (await alone("sernd", code=2)).err
+
+
+async def test_settings_are_shown_with_where_they_come_from(
+    alone: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "tocsin.toml"
+    file.write_text('retention = "30d"\n')
+    monkeypatch.setenv("TOCSIN_LOG_LEVEL", "debug")
+    arguments = ("--config", str(file), "--set", "drain-timeout=5s")
+    settings = {
+        each["name"]: (each["value"], each["source"])
+        for each in (await alone("config", *arguments, "--json")).json["settings"]
+    }
+    assert settings["retention"] == (30 * 86400, str(file))
+    assert settings["log_level"] == ("debug", "TOCSIN_LOG_LEVEL")
+    assert settings["drain_timeout"] == (5, "command line")
+    assert settings["listen"] == ("127.0.0.1:7700", "default")
+    assert "Path of the SQLite file" in (await alone("config", *arguments)).out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        pytest.param(("--set", "retention=soon"), "retention (from command line)", id="no duration"),
+        pytest.param(("--set", "retension=5d"), "there is no setting 'retension'", id="no setting"),
+        pytest.param(("--set", "retention"), "is not NAME=VALUE", id="no value"),
+        pytest.param(("--config", "nowhere.toml"), "nowhere.toml: cannot be read", id="no file"),
+        pytest.param(("--listen", "0.0.0.0:0"), "needs an API key", id="open to everyone"),
+        pytest.param(("--database", "nowhere/x.db"), "nowhere/x.db", id="no folder"),
+        pytest.param(("--tls-cert", "c.pem"), "tls_cert and tls_key: one needs the other", id="no key"),
+        pytest.param(
+            ("--tls-cert", "c.pem", "--tls-key", "k.pem"), "c.pem: No such file", id="no certificate"
+        ),
+    ],
+)
+async def test_a_server_that_cannot_start_says_why(
+    arguments: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    code, _, errors = await run("serve", *arguments, cwd=tmp_path)
+    assert (code, told in errors, "Traceback" in errors) == (1, True, False), errors
+
+
+async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    code, out, err = await run("demo", cwd=tmp_path)
+    assert (code, err) == (0, ""), out
+    for kind in ("simple", "rich media", "interactive", "card", "list", "timeline"):
+        assert f"✓ {kind}" in out
+    assert "resumed behind #6 and received #7 to #26" in out
+    assert "none missing, none twice, all in order" in out
+    assert "23 unread of 26" in out
+    assert "serving" in out
+    assert "ended with exit code 0" in out
+
+
+async def test_a_demo_that_is_kept_goes_on_and_says_how_to_talk_to_it(alone: Cli, tmp_path: Path) -> None:
+    code, out, err = await run("demo", "--keep", cwd=tmp_path)
+    assert (code, err) == (0, ""), out
+    pid, folder = re.findall(r"process (\d+), (.+)", out)[0]
+    (target,) = re.findall(r"export TOCSIN_TARGET=(.+)", out)
+    server = psutil.Process(int(pid))
+    try:
+        for line in re.findall(r"^  python -m tocsin_server ((?:send|inbox) .+)$", out, re.MULTILINE):
+            await alone.at(target)(*re.findall(r'[^ "]+', line))
+    finally:
+        os.kill(int(pid), signal.SIGTERM)
+        await eventually(
+            lambda: not server.is_running() or server.status() == psutil.STATUS_ZOMBIE, "its end"
+        )
+    assert "stopped" in (Path(folder) / "server.log").read_text()
+    shutil.rmtree(folder)
+
+
+async def test_benchmarks_outside_a_checkout_are_explained(alone: Cli) -> None:
+    assert "checkout" in (await alone("bench", code=1)).err

@@ -1,0 +1,160 @@
+"""How SQLite finds what statements ask for: by an index, and without sorting more than a page.
+
+The plans are those of the statements as they are run: the test listens to the connections while the store is used.
+"""
+
+import re
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.support.desk import Desk, key
+from tests.support.stores import START, TurnedClock, stored
+from tocsin_server.domain.commands import ByIds, ByThread, RequestSpace
+from tocsin_server.domain.entry import NotificationFilter, Wanted
+from tocsin_server.domain.inbox import EntryView, Mark
+from tocsin_server.domain.time import HOUR
+from tocsin_server.store.store import Store
+
+Use = Callable[[Desk, Store, tuple[bytes, ...]], Awaitable[object]]
+
+SORT = "USE TEMP B-TREE"
+
+
+async def send(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.submit(desk.sending(request=key(RequestSpace.SEND, "again")))
+
+
+async def mark_by_ids(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.mark(Mark.SEEN, ByIds(ids))
+
+
+async def mark_by_thread(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.mark(Mark.READ, ByThread("t"))
+
+
+async def mark_up_to(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.mark(Mark.READ, await desk.up_to(3))
+
+
+async def snooze_up_to(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.mark(Mark.SNOOZED, await desk.up_to(3), snooze_until=START + HOUR)
+
+
+async def cancel(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.cancel(*ids)
+
+
+async def fire(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    assert await desk.fire_due()
+
+
+async def changes(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await store.readers.changes("default", [Wanted("ada", 0), Wanted("bob", 1, 3)], 1 << 20)
+
+
+async def entries(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    for view in EntryView:
+        await desk.entries(view=view, limit=50)
+
+
+async def summaries(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await store.readers.heads("default", ("ada", "bob", "cleo"))
+
+
+async def positions(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.acknowledge(await desk.inbox(), 1)
+    await store.readers.positions("default", "app", ("ada", "bob"))
+
+
+async def timeline(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    for id in ids:
+        await store.readers.timeline("default", id, 10)
+
+
+async def listing(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await store.readers.notifications("default", NotificationFilter(), None, 50)
+
+
+async def listing_of_a_recipient(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await store.readers.notifications("default", NotificationFilter(recipient="ada"), None, 50)
+
+
+async def retention(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await store.readers.expirable(START, 0, 500)
+    await store.readers.prunable(START, ("", ""), 500)
+    await desk.prune(START + 1)
+
+
+async def erasing(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    await desk.erase()
+
+
+@pytest.mark.parametrize(
+    ("use", "sorts"),
+    [
+        (send, False),
+        (mark_by_ids, False),
+        (mark_by_thread, True),  # a thread
+        (mark_up_to, True),  # a transaction's worth of each status
+        (snooze_up_to, True),
+        (cancel, False),
+        (fire, False),
+        (changes, True),  # a page, to add up its sizes
+        (entries, True),  # a page of each status
+        (summaries, False),
+        (positions, False),
+        (timeline, True),  # the events of one notification
+        (listing, False),
+        (listing_of_a_recipient, True),  # an inbox
+        (retention, False),
+        (erasing, False),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+async def test_nothing_is_scanned(
+    tmp_path: Path, clock: TurnedClock, statements: list[str], use: Use, sorts: bool
+) -> None:
+    """`sorts`: what is sorted is bounded, by what the comment says."""
+    async with stored(tmp_path, clock) as store:
+        desk = Desk(store.writer, store.readers, store.readers, clock)
+        for name in ("ada", "bob"):
+            await desk.send(name, expire_time=START + HOUR, thread="t")
+            await desk.send(name, deliver_time=START + HOUR)
+            gone = await desk.send(name)
+            await desk.cancel(gone.notification_id)
+        await send(desk, store, ())
+        ids = tuple(await desk.statuses())
+        clock.time += HOUR
+        del statements[:]
+        await use(desk, store, ids)
+        with closing(sqlite3.connect(tmp_path / "tocsin.db")) as connection:
+            prepare(connection, statements)
+            plans = {statement: list(plan_of(connection, statement)) for statement in explained(statements)}
+    assert plans
+    for statement, plan in plans.items():
+        made = {step.split()[-1] for step in plan if step.startswith(("CO-ROUTINE", "MATERIALIZE"))}
+        for step in plan:
+            scanned = re.match(r"SCAN (\S+)", step)
+            unbounded = scanned and "CONSTANT ROW" not in step and scanned[1] not in {*made, "changed"}
+            assert not unbounded, f"{step} in\n{statement}\n" + "\n".join(plan)
+            assert sorts or SORT not in step, f"{step} in\n{statement}\n" + "\n".join(plan)
+
+
+def explained(statements: list[str]) -> set[str]:
+    return {text for text in statements if text.split()[0] in ("SELECT", "INSERT", "UPDATE", "DELETE")}
+
+
+def prepare(connection: sqlite3.Connection, statements: list[str]) -> None:
+    """Temporary tables belong to a connection: this one needs its own."""
+    for statement in statements:
+        if statement.startswith("CREATE TEMP"):
+            connection.execute(statement)
+
+
+def plan_of(connection: sqlite3.Connection, statement: str) -> Iterator[str]:
+    for *_, step in connection.execute(f"EXPLAIN QUERY PLAN {statement}"):
+        yield step
