@@ -1,0 +1,67 @@
+"""`tocsin`, with a writer that kills the process at a point that is hard to hit from outside.
+
+    CRASH_AT=after_commit:17 python crashing_server.py serve
+
+before_commit  the transaction is complete, and not committed
+after_commit   it is committed; nobody knows
+before_hint    the event loop knows, before the streams do
+after_hint     the streams know, before the callers do
+
+each at its N-th time. SIGKILL, so that nothing of the process runs any more.
+"""
+
+import os
+import signal
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from tocsin_server.cli.main import main
+from tocsin_server.service.hub import Hub
+from tocsin_server.service.ports import CommitListener, Committed
+from tocsin_server.store.writer import GroupCommitWriter, GroupReport
+
+POINT, _, TIMES = os.environ["CRASH_AT"].partition(":")
+_passed: Counter[str] = Counter()
+
+
+def passing(point: str) -> None:
+    """The process gets this far the last time, if it is the time."""
+    _passed[point] += 1
+    if point == POINT and _passed[point] == int(TIMES):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+class CrashingWriter(GroupCommitWriter):
+    """The server's own writer."""
+
+    def __init__(self, *arguments: Any, on_group: Callable[[GroupReport], None], **options: Any) -> None:
+        def committed(report: GroupReport) -> None:
+            passing("after_commit")
+            on_group(report)
+
+        super().__init__(*arguments, on_group=committed, **options)
+
+    def listen(self, listener: CommitListener) -> None:
+        """With a crash on either side of the hub, which tells the streams."""
+
+        def around(committed: Committed) -> None:
+            passing("before_hint")
+            listener(committed)
+            passing("after_hint")
+
+        super().listen(around if isinstance(listener, Hub) else listener)
+
+    def _open(self) -> sqlite3.Connection:
+        connection = super()._open()
+        connection.set_trace_callback(
+            lambda statement: passing("before_commit") if statement == "COMMIT" else None
+        )
+        return connection
+
+
+if __name__ == "__main__":
+    with mock.patch("tocsin_server.store.store.GroupCommitWriter", CrashingWriter):
+        main()
