@@ -132,13 +132,13 @@ dead: venv ## No dead code (vulture)
 	$(BIN)/vulture
 
 .PHONY: test
-test: venv ## Tests, without soak and bench (ARGS="-k name" picks some)
-	$(BIN)/python -m pytest -n 2 -m "not soak and not bench" $(ARGS)
+test: venv ## Tests (ARGS="-k name" picks some)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 .PHONY: coverage
 coverage: venv ## Tests, and the lines that none of them runs
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not soak and not bench" $(ARGS)
+	$(BIN)/coverage run -m pytest $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
@@ -152,6 +152,3 @@ bench: venv ## Benchmarks (ONLY=name SIZE=n ROUNDS=n)
 bench-quick: ## Benchmarks, small and once: do they still run?
 	@$(MAKE) --no-print-directory bench SIZE=quick ROUNDS=1
 
-.PHONY: soak
-soak: venv ## Tests that run for minutes and look for leaks
-	$(BIN)/python -m pytest -m soak --timeout=0 $(ARGS)

@@ -1,14 +1,25 @@
 """Where a session stands with one recipient."""
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from tocsin_server.domain.cursor import CursorMint
-from tocsin_server.domain.inbox import Counts
+from tocsin_server.domain.inbox import Counts, Inbox
+from tocsin_server.service.offered import Offered
 from tocsin_server.service.ports import Codec
 
-if TYPE_CHECKING:
-    from tocsin_server.service.session import Session
+
+class Follower(Protocol):
+    """Whose position it is, as the hub needs to know it: a session."""
+
+    def offer(self, position: "Position", offered: Offered) -> None:
+        """A change was committed."""
+
+    def compare(self, position: "Position", head: Inbox | None) -> None:
+        """The counter row was read; None: there is no such inbox."""
+
+    def erased(self, position: "Position", incarnation: bytes) -> None:
+        """The inbox of this incarnation is gone."""
 
 
 class Position:
@@ -43,7 +54,7 @@ class Position:
         "unread_up_to",
     )
 
-    def __init__(self, session: "Session", recipient: str, encoded_recipient: bytes, cursor: str) -> None:
+    def __init__(self, session: Follower, recipient: str, encoded_recipient: bytes, cursor: str) -> None:
         self.session = session
         self.recipient = recipient
         self.encoded_recipient = encoded_recipient

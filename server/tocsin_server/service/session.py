@@ -22,8 +22,9 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.service.catchup import CatchUp
 from tocsin_server.service.credit import Credit
 from tocsin_server.service.cursors import Cursors
-from tocsin_server.service.hub import Hub, Offered
+from tocsin_server.service.hub import Hub
 from tocsin_server.service.metrics import Metrics
+from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Placing, Start, Subscription
 from tocsin_server.service.ports import Clock, Codec, InboxReader, Writer
 from tocsin_server.service.position import Position

@@ -7,7 +7,7 @@ from tests.support.stores import TurnedClock
 from tests.support.streams import Exchange, Follower
 from tests.support.waiting import eventually
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
-from tocsin_server.service.hub import Offered
+from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Start
 from tocsin_server.service.ports import Committed
 
