@@ -120,6 +120,14 @@ class CatchUp:
         self._reading = asyncio.get_running_loop().create_task(reading)
         self._reading.add_done_callback(lambda _: self._on_found())
 
+    def place(self) -> bool:
+        """Goes on finding out where new positions start; whether that is known of all of them."""
+        if self._unplaced:
+            self._apply_found()
+        if self._unplaced:
+            self.start_reading()
+        return not self._unplaced
+
     @property
     def has_found(self) -> bool:
         """Whether `take` has something."""
@@ -127,11 +135,8 @@ class CatchUp:
 
     def take(self) -> list[bytes]:
         """Events of what the last read has found, resets first."""
-        events: list[bytes] = []
         self.traces = []
-        if self._reading is not None and self._reading.done():
-            found, self._reading = self._reading.result(), None
-            events = found()
+        events = self._apply_found()
         if self.resets:
             events, self.resets = self.resets + events, []
         return events
@@ -140,6 +145,12 @@ class CatchUp:
         """Reads nothing more."""
         if self._reading is not None:
             self._reading.cancel()
+
+    def _apply_found(self) -> list[bytes]:
+        if self._reading is None or not self._reading.done():
+            return []
+        found, self._reading = self._reading.result(), None
+        return found()
 
     # --- where positions start ----------------------------------------------------------------------------------------
 

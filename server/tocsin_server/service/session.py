@@ -249,8 +249,15 @@ class Session:
     # --- messages -----------------------------------------------------------------------------------------------------
 
     async def messages(self) -> AsyncIterator[bytes]:
-        """Encoded stream messages, the first one at once. Ends only by raising what `end` was given."""
+        """Encoded stream messages. Ends only by raising what `end` was given.
+
+        The first one names the session and says that it follows its recipients: whatever is committed later, is told.
+        """
         metrics, tracing = self._parts.metrics, self._parts.tracing
+        while not self._catch_up.place():
+            if self._end is not None:
+                raise self._end
+            await self._wait()
         yield self._parts.codec.opening(self.id)
         while True:
             sent, buffer = self.sent_count, self._buffer

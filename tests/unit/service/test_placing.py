@@ -1,5 +1,6 @@
 """Where a stream starts for a recipient, what resets it, and how it goes on then."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
 import pytest
@@ -11,6 +12,7 @@ from tests.support.waiting import eventually
 from tocsin_server.domain.commands import ByIds, RenewIncarnation
 from tocsin_server.domain.cursor import UNFILTERED, filter_digest
 from tocsin_server.domain.entry import ChangesPage, ConsumerPosition, Wanted
+from tocsin_server.domain.errors import SessionTerminated
 from tocsin_server.domain.inbox import Counts, Inbox, Mark
 from tocsin_server.domain.time import HOUR
 from tocsin_server.service.placing import Placing, Start, Subscription
@@ -344,6 +346,49 @@ async def test_erasure_between_the_check_of_a_cursor_and_the_reading(
         follower = await streams.live(("ada", await streams.token(1)), start=Start.BEGINNING)
         await follower.has(1, 2)
         assert follower.resets() == ["INCARNATION_CHANGED"]
+
+
+class Held:
+    """A reader of inboxes that tells heads only when it is let go."""
+
+    def __init__(self, reader: InboxReader) -> None:
+        self._reader = reader
+        self.let_go = asyncio.Event()
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reader, name)
+
+    async def heads(self, tenant: str, recipients: Sequence[str]) -> dict[str, Inbox]:
+        await self.let_go.wait()
+        return await self._reader.heads(tenant, recipients)
+
+
+async def test_what_is_committed_after_the_first_message_is_told(
+    opened_store: Store, turned_clock: TurnedClock
+) -> None:
+    """Else whoever opens a stream and then sends could wait in vain."""
+    reader = Held(opened_store.readers)
+    async with exchange(opened_store, turned_clock, reader=reader) as streams:  # type: ignore[arg-type]
+        follower = streams.open("ada")
+        await streams.desk.send()
+        await asyncio.sleep(0.05)
+        assert follower.messages == []
+        reader.let_go.set()
+        await follower.until(lambda follower: follower.messages, "the first message")
+        await streams.desk.send()
+        await follower.has(2)
+
+
+async def test_a_session_that_ends_before_it_knows_where_to_start(
+    opened_store: Store, turned_clock: TurnedClock
+) -> None:
+    reader = Held(opened_store.readers)
+    async with exchange(opened_store, turned_clock, reader=reader) as streams:  # type: ignore[arg-type]
+        follower = streams.open("ada")
+        await asyncio.sleep(0)
+        follower.session.end(SessionTerminated())
+        await follower.until(lambda follower: isinstance(follower.error, SessionTerminated), "the end")
+        assert follower.messages == []
 
 
 # --- named consumers --------------------------------------------------------------------------------------------------

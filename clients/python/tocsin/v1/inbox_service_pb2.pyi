@@ -250,7 +250,9 @@ class SubscribeResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Names the session; only in the first message."""
+    """Names the session; only in the first message. It comes when the server knows where each recipient of the start
+    stands: whatever is committed after it was sent, is told.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___InboxEvent]:
         """Whatever gathered while the message before was being written."""
@@ -617,7 +619,9 @@ class AttachResponse(_message.Message):
     EVENTS_FIELD_NUMBER: _builtins.int
     PROGRESS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
-    """Names the session; only in the first message."""
+    """Names the session; only in the first message. It comes when the server knows where each recipient of the start
+    stands: whatever is committed after it was sent, is told.
+    """
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___InboxEvent]:
         """Whatever gathered while the message before was being written."""
