@@ -13,8 +13,9 @@ import tocsin_server
 from tocsin_server.bootstrap.serving import bootstrap
 from tocsin_server.settings import Settings
 
-SWITCH_SECONDS = 0.001
-"""How long the event loop may keep the interpreter from the writer, which needs it after every statement."""
+SWITCH_SECONDS = 0.0002
+"""How long the event loop may keep the interpreter from the writer, which needs it after every statement: a Send that
+arrives while a broadcast is being told waits a dozen times for it."""
 
 GC_THRESHOLD = 10_000
 """Objects that may gather before the garbage collector looks at the youngest; values are not among them."""
