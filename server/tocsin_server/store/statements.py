@@ -4,7 +4,7 @@ Few steps matter more than few bytes. Each `sqlite3_step` hands over the interpr
 busy event loop costs more than the row.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cache
 from sqlite3 import Connection
 from typing import Any
@@ -14,20 +14,28 @@ from msgspec import json
 _MOST_PARAMETERS = 32_000
 """SQLite's limit is 32,766 since 3.32."""
 
-_ROWS_OF_ANY_NUMBER = 64
-"""Up to so many rows there is a statement for each number of them; above, for powers of two."""
+_ROWS_OF_ANY_NUMBER = 32
+"""Up to so many rows there is a statement for each number of them; above, for powers of two, filled up with nothing."""
 
 
 def insert_rows(
     connection: Connection, insert: str, rows: Sequence[tuple[Any, ...]], conflict: str = ""
 ) -> None:
-    """Runs `insert VALUES (…), (…) conflict` for all rows, in few chunks of sizes that come again."""
+    """Runs `insert VALUES (…), (…) conflict` for all rows. Their first column is never null."""
     if not rows:
         return
     width = len(rows[0])
-    for chunk in _chunks(rows, _MOST_PARAMETERS // width):
+    most = 1 << ((_MOST_PARAMETERS // width).bit_length() - 1)
+    for start in range(0, len(rows), most):
+        chunk = rows[start : start + most]
         values = [value for row in chunk for value in row]
-        connection.execute(_values_text(insert, width, len(chunk), conflict), values)
+        if len(chunk) <= _ROWS_OF_ANY_NUMBER:
+            text = _values_text(insert, width, len(chunk), conflict)
+        else:
+            size = 1 << (len(chunk) - 1).bit_length()
+            values += [None] * (width * (size - len(chunk)))
+            text = _filled_values_text(insert, width, size, conflict)
+        connection.execute(text, values)
 
 
 def select_in(
@@ -47,19 +55,18 @@ def select_in(
     return rows
 
 
-def _chunks(rows: Sequence[tuple[Any, ...]], most: int) -> Iterator[Sequence[tuple[Any, ...]]]:
-    start, left = 0, len(rows)
-    largest = 1 << (most.bit_length() - 1)
-    while left:
-        size = left if left <= _ROWS_OF_ANY_NUMBER else min(1 << (left.bit_length() - 1), largest)
-        yield rows[start : start + size]
-        start, left = start + size, left - size
+@cache
+def _values_text(insert: str, width: int, count: int, conflict: str) -> str:
+    return f"{insert} VALUES {_values(width, count)} {conflict}"
 
 
 @cache
-def _values_text(insert: str, width: int, count: int, conflict: str) -> str:
-    row = f"({', '.join('?' * width)})"
-    return f"{insert} VALUES {', '.join([row] * count)} {conflict}"
+def _filled_values_text(insert: str, width: int, count: int, conflict: str) -> str:
+    return f"{insert} SELECT * FROM (VALUES {_values(width, count)}) WHERE column1 IS NOT NULL {conflict}"
+
+
+def _values(width: int, count: int) -> str:
+    return ", ".join([f"({', '.join('?' * width)})"] * count)
 
 
 @cache
