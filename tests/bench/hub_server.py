@@ -31,6 +31,7 @@ from tocsin_server.domain.ids import RANDOM_BITS, notification_id, recipient_has
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange
 from tocsin_server.domain.sending import UNDEFINED_CATEGORY, draft
 from tocsin_server.rpc.codec import WireCodec
+from tocsin_server.rpc.convert.content import sent_content_from
 from tocsin_server.rpc.convert.notification import spec_from
 from tocsin_server.service.ports import Committed
 from tocsin_server.settings import load
@@ -86,8 +87,9 @@ class Driver:
         for _ in range(waves):
             self._made += 1
             # One content for all, as of a broadcast.
-            notification = spec_from(spec(recipients[0], self._made), "")
-            content = self._codec.content(notification.content.with_fallback())
+            message = spec(recipients[0], self._made)
+            notification = spec_from(message, "")
+            content = sent_content_from(message.content).shown
             common = draft(bytes(16), TENANT, notification, UNDEFINED_CATEGORY, now)
             wave = []
             for recipient in recipients:

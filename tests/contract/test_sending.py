@@ -10,6 +10,7 @@ from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.contract.conftest import Refusal, Start, Tocsin, reason, refused, spec
+from tests.support.contents import content_message
 from tests.support.samples import CONTENTS, TRACE_PARENT
 from tests.support.waiting import eventually
 from tocsin.v1 import notification_pb2 as pb
@@ -23,7 +24,6 @@ from tocsin.v1.notification_service_pb2 import (
 )
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.time import DAY, HOUR, SECOND
-from tocsin_server.rpc.convert.content import content_message
 from tocsin_server.rpc.convert.times import micros, timestamp
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Mapping
 from typing import TypeVar
 
+from tests.support.contents import simple
 from tocsin_server.domain.access import DEFAULT_TENANT
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
@@ -29,7 +30,6 @@ from tocsin_server.domain.commands import (
     StoreNotification,
     UpTo,
 )
-from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.cursor import UNFILTERED, Cursor
 from tocsin_server.domain.entry import ConsumerPosition, EntryFilter, StoredEntry, Wanted
 from tocsin_server.domain.errors import TocsinError
@@ -95,7 +95,6 @@ class Desk:
         spec = NotificationSpec(
             recipient,
             category,
-            Content(SimpleContent(text)).with_fallback(),
             deliver_time=deliver_time,
             expire_time=expire_time,
             thread=thread,
@@ -107,7 +106,7 @@ class Desk:
             tenant=self.tenant,
             request=request,
             draft=drafted,
-            content=CODEC.content(spec.content),
+            content=simple(text).shown,
             envelope=CODEC.envelope(drafted, spec),
             trace=trace,
         )
@@ -155,7 +154,7 @@ class Desk:
 
     async def revise(self, id: bytes, text: str = "Revised", *, renotify: bool = False) -> ReviseReceipt:
         """Another text."""
-        content = CODEC.content(Content(SimpleContent(text)).with_fallback())
+        content = simple(text).shown
         return await self.submit(
             ReviseNotification(tenant=self.tenant, id=id, content=content, renotify=renotify)
         )

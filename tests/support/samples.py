@@ -63,7 +63,6 @@ CONTENTS = tuple(Content(kind, "in plain words") for kind in KINDS)
 SPEC = NotificationSpec(
     recipient="adä",
     category="orders.shipped",
-    content=CONTENTS[0],
     priority=Priority.HIGH,
     expire_time=NOON + 60_000_000,
     thread="order-17",

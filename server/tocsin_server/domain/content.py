@@ -1,7 +1,8 @@
 """What is shown: six kinds of content, and the plain text that stands in for any of them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
+from typing import Any
 
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
@@ -156,19 +157,19 @@ ContentKind = (
 
 
 class Content(Value, frozen=True):
-    """One kind of content and its plain text; an empty text is to be derived."""
+    """One kind of content and its plain text."""
 
     kind: ContentKind
     fallback_text: str = ""
 
-    def with_fallback(self) -> "Content":
-        """The same content with its text derived where it was empty."""
-        return self if self.fallback_text else Content(self.kind, derive_fallback_text(self.kind))
 
+def derive_fallback_text(kind: Any) -> str:
+    """The content in plain lines, most important first, cut to what the contract allows.
 
-def derive_fallback_text(kind: ContentKind) -> str:
-    """The content in plain lines, most important first, cut to what the contract allows."""
-    text = "\n".join(line for line in _lines(kind) if line)
+    `kind` is one of ContentKind, or the contract's message of the same name, whose fields are the same: what is sent is
+    not made a value only to be read here.
+    """
+    text = "\n".join([line for line in _LINES[type(kind).__name__](kind) if line])
     return text if len(text) <= FALLBACK_TEXT_MAX_CHARS else text[: FALLBACK_TEXT_MAX_CHARS - 1] + "…"
 
 
@@ -177,30 +178,49 @@ def actions_of(kind: ContentKind) -> tuple[Action, ...]:
     return () if isinstance(kind, SimpleContent) else kind.actions
 
 
-def _lines(kind: ContentKind) -> Iterator[str]:
-    yield kind.title
-    match kind:
-        case SimpleContent():
-            yield kind.body
-        case RichMediaContent():
-            yield kind.body
-            yield from (media.alt_text or media.url for media in kind.media)
-        case InteractiveContent():
-            yield kind.body
-            yield from (
-                _labelled(field.label or field.name, ", ".join(field.choices)) for field in kind.inputs
-            )
-        case CardContent():
-            yield kind.subtitle
-            yield kind.body
-            yield from (_labelled(field.label, field.value) for field in kind.fields)
-        case ListContent():
-            yield from (_labelled(item.title, item.value or item.body) for item in kind.items)
-            if kind.total_count > len(kind.items):
-                yield f"… {kind.total_count - len(kind.items)} more"
-        case TimelineContent():
-            yield from (_labelled(entry.title, entry.body) for entry in kind.entries)
-    yield from (_labelled(action.label, action.url or "") for action in actions_of(kind))
+def _simple(kind: SimpleContent) -> list[str]:
+    return [kind.title, kind.body]
+
+
+def _rich_media(kind: RichMediaContent) -> list[str]:
+    media = (one.alt_text or one.url for one in kind.media)
+    return [kind.title, kind.body, *media, *_actions(kind.actions)]
+
+
+def _interactive(kind: InteractiveContent) -> list[str]:
+    inputs = (_labelled(field.label or field.name, ", ".join(field.choices)) for field in kind.inputs)
+    return [kind.title, kind.body, *inputs, *_actions(kind.actions)]
+
+
+def _card(kind: CardContent) -> list[str]:
+    fields = (_labelled(field.label, field.value) for field in kind.fields)
+    return [kind.title, kind.subtitle, kind.body, *fields, *_actions(kind.actions)]
+
+
+def _list(kind: ListContent) -> list[str]:
+    items = [_labelled(item.title, item.value or item.body) for item in kind.items]
+    if kind.total_count > len(items):
+        items.append(f"… {kind.total_count - len(items)} more")
+    return [kind.title, *items, *_actions(kind.actions)]
+
+
+def _timeline(kind: TimelineContent) -> list[str]:
+    entries = (_labelled(entry.title, entry.body) for entry in kind.entries)
+    return [kind.title, *entries, *_actions(kind.actions)]
+
+
+_LINES: dict[str, Callable[[Any], list[str]]] = {
+    "SimpleContent": _simple,
+    "RichMediaContent": _rich_media,
+    "InteractiveContent": _interactive,
+    "CardContent": _card,
+    "ListContent": _list,
+    "TimelineContent": _timeline,
+}
+
+
+def _actions(actions: Iterable[Action]) -> Iterator[str]:
+    return (_labelled(action.label, action.url or "") for action in actions)
 
 
 def _labelled(label: str, value: str) -> str:

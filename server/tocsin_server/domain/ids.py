@@ -12,6 +12,9 @@ from tocsin_server.domain.time import Micros
 RECIPIENT_HASH_BITS = 12
 RANDOM_BITS = 50
 
+ID_CHARS = 36
+"""Of an id in its usual form."""
+
 _VERSION = 0x7 << 76
 _VARIANT = 0b10 << 62
 

@@ -2,7 +2,6 @@
 
 from enum import IntEnum
 
-from tocsin_server.domain.content import Content
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field
 
@@ -131,11 +130,10 @@ class Actor(Value, frozen=True):
 
 
 class NotificationSpec(Value, frozen=True):
-    """What a sender says."""
+    """What a sender says, but for what is shown."""
 
     recipient: str
     category: str
-    content: Content
     priority: Priority = Priority.UNSPECIFIED
     channels: tuple[Channel, ...] = ()
     deliver_time: Micros | None = None

@@ -13,12 +13,12 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tocsin.v1 import error_reason_pb2, inbox_service_pb2, notification_pb2
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.entry import StoredEntry
-from tocsin_server.domain.ids import format_id
+from tocsin_server.domain.ids import ID_CHARS, format_id
 from tocsin_server.domain.inbox import Attention, Counts, InboxChange, Shelf, Status, attention_of, shelf_of
-from tocsin_server.domain.notification import Actor, NotificationSpec, NotificationState
+from tocsin_server.domain.notification import Actor, NotificationSpec, NotificationState, Priority
 from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.time import SECOND, Micros
-from tocsin_server.rpc.convert.content import content_from, content_message
+from tocsin_server.rpc.convert.content import content_from
 from tocsin_server.rpc.wire import delimited, tag, varint
 
 _FINGERPRINT_VERSION = b"\x01"
@@ -45,37 +45,47 @@ class WireCodec:
 
     # --- parts of a notification --------------------------------------------------------------------------------------
 
-    def content(self, content: Content) -> bytes:
-        """The field `content`."""
-        return delimited(self._notification.content, content_message(content).SerializeToString())
-
-    def decode_content(self, encoded: bytes) -> Content:
-        """Inverse of `content`."""
+    def content(self, encoded: bytes) -> Content:
+        """What the encoded field `content` says."""
         return content_from(notification_pb2.Notification.FromString(encoded).content)
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """All fields that never change, but for the trace parent."""
         tags = self._notification
-        envelope = (
-            delimited(tags.id, format_id(draft.id).encode())
-            + delimited(tags.recipient, draft.recipient.encode())
-            + delimited(tags.category, draft.category.encode())
-            + tags.priority
-            + varint(draft.priority)
-            + self._state.times.field(tags.create_time, draft.create_time)
-        )
+        recipient, category = draft.recipient.encode(), draft.category.encode()
+        fields = [
+            tags.id,
+            format_id(draft.id).encode(),
+            tags.recipient,
+            varint(len(recipient)),
+            recipient,
+            tags.category,
+            varint(len(category)),
+            category,
+            tags.priorities[draft.priority],
+            self._state.times.field(tags.create_time, draft.create_time),
+        ]
         if draft.expire_time is not None:
-            envelope += self._state.times.field(tags.expire_time, draft.expire_time)
+            fields.append(self._state.times.field(tags.expire_time, draft.expire_time))
         if draft.thread:
-            envelope += delimited(tags.thread, draft.thread.encode())
+            fields.append(delimited(tags.thread, draft.thread.encode()))
         if spec.actor is not None:
-            envelope += delimited(tags.actor, _actor_message(spec.actor).SerializeToString())
+            fields.append(delimited(tags.actor, self._actor(spec.actor)))
         for key, value in spec.attributes.items():
             pair = delimited(tags.attribute_key, key.encode()) + delimited(
                 tags.attribute_value, value.encode()
             )
-            envelope += delimited(tags.attributes, pair)
-        return envelope
+            fields.append(delimited(tags.attributes, pair))
+        return b"".join(fields)
+
+    def _actor(self, actor: Actor) -> bytes:
+        tags = self._notification
+        encoded = delimited(tags.actor_id, actor.id.encode())
+        if actor.name:
+            encoded += delimited(tags.actor_name, actor.name.encode())
+        if actor.avatar_url:
+            encoded += delimited(tags.actor_avatar_url, actor.avatar_url.encode())
+        return encoded
 
     def trace(self, trace_parent: str) -> bytes:
         """The field `trace_parent`; empty for an empty one."""
@@ -163,10 +173,6 @@ def _is_untouched(entry: StoredEntry) -> bool:
     )
 
 
-def _actor_message(actor: Actor) -> notification_pb2.Actor:
-    return notification_pb2.Actor(id=actor.id, name=actor.name, avatar_url=actor.avatar_url)
-
-
 class _Times:
     """Writes instants after 1970."""
 
@@ -230,12 +236,13 @@ class _NotificationTags:
 
     def __init__(self) -> None:
         notification = notification_pb2.Notification.DESCRIPTOR
-        self.id = tag(notification, "id")
+        self.id = tag(notification, "id") + varint(ID_CHARS)
         self.recipient = tag(notification, "recipient")
         self.revision = tag(notification, "revision")
         self.category = tag(notification, "category")
-        self.priority = tag(notification, "priority")
-        self.content = tag(notification, "content")
+        priority = tag(notification, "priority")
+        self.priorities = tuple(priority + varint(number) for number in Priority)
+        """By number."""
         self.state = tag(notification, "state")
         self.thread = tag(notification, "thread")
         self.actor = tag(notification, "actor")
@@ -247,6 +254,10 @@ class _NotificationTags:
         assert attribute is not None
         self.attribute_key = tag(attribute, "key")
         self.attribute_value = tag(attribute, "value")
+        actor = notification_pb2.Actor.DESCRIPTOR
+        self.actor_id = tag(actor, "id")
+        self.actor_name = tag(actor, "name")
+        self.actor_avatar_url = tag(actor, "avatar_url")
 
 
 class _StreamTags:

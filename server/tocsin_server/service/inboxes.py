@@ -254,7 +254,7 @@ class Inboxes:
         entry = await self._notifications.notification(command.tenant, command.notification_id)
         if entry is None or entry.recipient != command.recipient or entry.content is None:
             return
-        check_click(self._codec.decode_content(entry.content), command.action_id, command.inputs)
+        check_click(self._codec.content(entry.content), command.action_id, command.inputs)
 
     def _acknowledged(
         self, tenant: str, position: ConsumerPosition, revision: int | None

@@ -10,7 +10,6 @@ from tocsin_server.domain.commands import (
     RequestSpace,
     ReviseNotification,
 )
-from tocsin_server.domain.content import Content
 from tocsin_server.domain.entry import NotificationFilter, StoredEntry
 from tocsin_server.domain.errors import MessageTooLarge, NotificationNotFound, TocsinError
 from tocsin_server.domain.ids import format_id
@@ -18,6 +17,7 @@ from tocsin_server.domain.notification import Event
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.paging import Page, PageTokens, effective_page_size, fitting
 from tocsin_server.service.ports import Codec, NotificationReader, Writer
+from tocsin_server.service.sending import SentContent
 from tocsin_server.service.submitting import answered, request_key
 
 TIMELINE_MAX_EVENTS = 1_000
@@ -113,7 +113,7 @@ class Notifications:
         principal: Principal,
         request_id: str,
         id: bytes,
-        content: Content,
+        content: SentContent,
         renotify: bool,
         *,
         deadline: float | None = None,
@@ -121,12 +121,11 @@ class Notifications:
         """Replaces the content in place. Raises NotificationNotFound, NotificationFinal."""
         if principal.recipients or principal.categories:
             await self._visible(principal, id)
-        encoded = self._codec.content(content.with_fallback())
-        if len(encoded) > self._max_content_bytes:
+        if len(content.shown) > self._max_content_bytes:
             raise MessageTooLarge("The content is larger than allowed.", limit=self._max_content_bytes)
-        key = request_key(self._codec, RequestSpace.REVISE, request_id, (id, content, renotify))
+        key = request_key(self._codec, RequestSpace.REVISE, request_id, (id, content.sent, renotify))
         command = ReviseNotification(
-            tenant=principal.tenant, request=key, id=id, content=encoded, renotify=renotify
+            tenant=principal.tenant, request=key, id=id, content=content.shown, renotify=renotify
         )
         answer = await answered(self._writer, command, deadline)
         recipient, position = answer.receipt.recipient, answer.receipt.position

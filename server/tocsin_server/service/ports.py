@@ -199,11 +199,8 @@ class Codec(Protocol):
     def fingerprint(self, request: object) -> bytes:
         """A versioned hash of a request's meaning, equal for equal values."""
 
-    def content(self, content: Content) -> bytes:
-        """The notification's `content` field."""
-
-    def decode_content(self, encoded: bytes) -> Content:
-        """Inverse of `content`."""
+    def content(self, encoded: bytes) -> Content:
+        """What a notification's encoded field `content` says."""
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """The notification's fields that never change, but for the trace parent."""

@@ -16,11 +16,21 @@ from tocsin_server.service.ports import Clock, Codec, Writer
 from tocsin_server.service.rates import SendRates
 
 
+class SentContent(Value, frozen=True):
+    """What is to be shown, encoded where it came in: nothing here looks into it."""
+
+    sent: bytes
+    """As the sender said it."""
+    shown: bytes
+    """The notification's field `content`, with its plain text."""
+
+
 class SendRequest(Value, frozen=True):
-    """One spec and what makes sending it safe to repeat; an empty id: not repeatable."""
+    """One notification and what makes sending it safe to repeat; an empty id: not repeatable."""
 
     request_id: str
     spec: NotificationSpec
+    content: SentContent
 
 
 class SendResult(Value, frozen=True):
@@ -90,7 +100,7 @@ class Sending:
             now, recipient_hash(tenant, spec.recipient), self._random.getrandbits(RANDOM_BITS)
         )
         drafted = draft(id, tenant, spec, UNDEFINED_CATEGORY, now)
-        content = self._codec.content(spec.content.with_fallback())
+        content = request.content.shown
         if len(content) > self._max_content_bytes:
             raise MessageTooLarge("The content is larger than allowed.", limit=self._max_content_bytes)
         return StoreNotification(
@@ -103,7 +113,8 @@ class Sending:
         )
 
     def _request_key(self, request: SendRequest) -> RequestKey:
-        return RequestKey(RequestSpace.SEND, request.request_id, self._codec.fingerprint(request.spec))
+        meaning = (request.spec, request.content.sent)
+        return RequestKey(RequestSpace.SEND, request.request_id, self._codec.fingerprint(meaning))
 
     def _result(self, command: StoreNotification, answer: Answer[SendReceipt]) -> SendResult:
         receipt = answer.receipt

@@ -171,7 +171,7 @@ async def test_a_revision_is_a_change_of_content(
     assert (receipt.position.revision, receipt.position.counts) == (inbox.revision, inbox.counts)
     (entry,) = await desk.entries()
     assert entry.content is not None
-    assert CODEC.decode_content(entry.content).fallback_text == "Anew"
+    assert CODEC.content(entry.content).fallback_text == "Anew"
     assert (entry.revision, entry.content_revision) == (inbox.revision, inbox.revision)
     assert (entry.status, inbox.counts) == (status, counts)
     assert (entry.seen_time is None) is (status % 3 == 0)
@@ -185,6 +185,6 @@ async def test_what_waits_is_revised_without_a_position(desk: Desk, store: Store
     await desk.fire_due()
     (entry,) = await desk.entries()
     assert entry.content is not None
-    assert CODEC.decode_content(entry.content).fallback_text == "Anew"
+    assert CODEC.content(entry.content).fallback_text == "Anew"
     kinds = [event.kind for event in await store.readers.timeline("default", id, 10)]
     assert kinds == [EventKind.SCHEDULED, EventKind.REVISED, EventKind.STORED]

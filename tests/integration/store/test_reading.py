@@ -14,7 +14,7 @@ from tocsin_server.store.store import Store
 
 def text(entry: StoredEntry) -> str:
     assert entry.content is not None
-    return CODEC.decode_content(entry.content).fallback_text
+    return CODEC.content(entry.content).fallback_text
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.desk import CODEC, Desk, key
+from tests.support.contents import simple
+from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.commands import (
@@ -27,7 +28,6 @@ from tocsin_server.domain.commands import (
     RevokeApiKey,
     UpsertRecipient,
 )
-from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.inbox import InteractionKind, Mark
 from tocsin_server.domain.notification import Channel
@@ -56,7 +56,7 @@ async def cancel(desk: Desk, request: RequestKey) -> Command[Any]:
 
 async def revise(desk: Desk, request: RequestKey) -> Command[Any]:
     (id,) = await desk.send_many(1)
-    content = CODEC.content(Content(SimpleContent("Anew")))
+    content = simple("Anew").shown
     return ReviseNotification(tenant=desk.tenant, request=request, id=id, content=content, renotify=True)
 
 

@@ -7,7 +7,6 @@ from tocsin_server.domain.content import (
     Action,
     CardContent,
     CardField,
-    Content,
     ContentKind,
     Input,
     InputKind,
@@ -81,12 +80,6 @@ def test_a_long_text_is_cut(chars: int, cut: bool) -> None:
     text = derive_fallback_text(SimpleContent("x" * chars))
     assert len(text) == min(chars, FALLBACK_TEXT_MAX_CHARS)
     assert text.endswith("…") is cut
-
-
-def test_a_text_that_was_given_is_kept() -> None:
-    given = Content(SimpleContent("Title"), "In my words")
-    assert given.with_fallback() is given
-    assert Content(SimpleContent("Title")).with_fallback() == Content(SimpleContent("Title"), "Title")
 
 
 def test_who_has_actions() -> None:

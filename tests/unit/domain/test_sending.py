@@ -2,7 +2,6 @@
 
 import pytest
 
-from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.inbox import Counts, Inbox
 from tocsin_server.domain.notification import Channel, Disposition, NotificationSpec, Outcome, Priority, Rule
 from tocsin_server.domain.sending import UNDEFINED_CATEGORY, CategoryProfile, Draft, draft, settle
@@ -10,7 +9,7 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
 
 NOW: Micros = 1_800_000_000_000_000
-SPEC = NotificationSpec("ada", "orders", Content(SimpleContent("Hello")))
+SPEC = NotificationSpec("ada", "orders")
 INBOX = Inbox("acme", "ada", b"incarnat", 7, 2, Counts(1, 1, 3))
 
 

@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.support.contents import content_message
 from tests.support.samples import CONTENTS
 from tests.support.stores import START, TurnedClock
 from tocsin.v1 import inbox_service_pb2 as inbox
@@ -20,7 +21,6 @@ from tocsin.v1 import tenant_service_pb2 as tenants
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.errors import InvalidFields
 from tocsin_server.domain.time import DAY, SECOND
-from tocsin_server.rpc.convert.content import content_message
 from tocsin_server.rpc.convert.times import timestamp
 from tocsin_server.rpc.rules import Rules
 from tocsin_server.rpc.validation import Shape

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.support.contents import sent
 from tests.support.desk import CODEC, Desk
 from tests.support.stores import START, TurnedClock
 from tests.support.streams import ANYONE, Exchange
@@ -89,7 +90,7 @@ def reader(streams: Exchange) -> Reader:
 
 def form(desk: Desk) -> StoreNotification:
     """The command that sends it."""
-    return replace(desk.sending(), content=CODEC.content(Content(FORM).with_fallback()))
+    return replace(desk.sending(), content=sent(Content(FORM)).shown)
 
 
 # --- listing and counting ---------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.contents import simple
 from tests.support.stores import QUOTAS, START, TurnedClock, stored
 from tocsin_server.domain.access import Principal, Scope
 from tocsin_server.domain.commands import AcknowledgePositions, Answer
-from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.cursor import UNFILTERED
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.errors import (
@@ -76,9 +76,9 @@ class World:
         return outcome
 
     async def send(self, recipient: str, count: int = 1, **changes: object) -> list[bytes]:
-        spec = NotificationSpec(recipient, "orders", Content(SimpleContent("Hello", "World")))
+        spec = NotificationSpec(recipient, "orders")
         spec = replace(spec, **changes)
-        sent = await self.sending.send(ANY, [SendRequest("", spec)] * count)
+        sent = await self.sending.send(ANY, [SendRequest("", spec, simple("Hello", "World"))] * count)
         assert all(isinstance(result, SendResult) for result in sent)
         return [result.receipt.notification_id for result in sent if isinstance(result, SendResult)]
 

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
+from tests.support.contents import simple
 from tests.support.desk import CODEC, Desk
 from tests.support.samples import TRACE_PARENT
 from tests.support.stores import START, TurnedClock
 from tests.support.streams import ANYONE, Exchange
 from tocsin_server.domain.access import Principal
-from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.errors import (
     CategoryNotAllowed,
     DeadlinePassed,
@@ -23,9 +23,10 @@ from tocsin_server.domain.notification import Disposition, NotificationSpec, Pri
 from tocsin_server.domain.time import HOUR
 from tocsin_server.domain.value import replace
 from tocsin_server.service.rates import SendRates
-from tocsin_server.service.sending import Sending, SendRequest, SendResult
+from tocsin_server.service.sending import Sending, SendRequest, SendResult, SentContent
 
-SPEC = NotificationSpec("ada", "orders", Content(SimpleContent("Hello", "World")))
+SPEC = NotificationSpec("ada", "orders")
+HELLO = simple("Hello", "World")
 
 
 class Sender:
@@ -37,9 +38,14 @@ class Sender:
         )
 
     async def send(
-        self, *specs: NotificationSpec, by: Principal = ANYONE, id: str = "", deadline: float | None = None
+        self,
+        *specs: NotificationSpec,
+        content: SentContent = HELLO,
+        by: Principal = ANYONE,
+        id: str = "",
+        deadline: float | None = None,
     ) -> list[object]:
-        requests = [SendRequest(id and f"{id}{place}", spec) for place, spec in enumerate(specs)]
+        requests = [SendRequest(id and f"{id}{place}", spec, content) for place, spec in enumerate(specs)]
         return list(await self.sending.send(by, requests, trace_parent=TRACE_PARENT, deadline=deadline))
 
 
@@ -84,17 +90,21 @@ async def test_a_bad_spec_never_rejects_its_neighbours(sender: Sender, desk: Des
         SPEC,
         replace(SPEC, recipient="bob"),
         replace(SPEC, category="news"),
-        replace(SPEC, content=Content(SimpleContent("x" * 2_000))),
         SPEC,
         by=limited,
     )
     assert [type(outcome) for outcome in outcomes] == [
-        SendResult, RecipientNotAllowed, CategoryNotAllowed, MessageTooLarge, SendResult,
+        SendResult, RecipientNotAllowed, CategoryNotAllowed, SendResult,
     ]  # fmt: skip
-    assert [result(outcomes[place]).receipt.revision for place in (0, 4)] == [1, 2]
-    assert isinstance(outcomes[3], MessageTooLarge)
-    assert outcomes[3].metadata == {"limit": "1000"}
+    assert [result(outcomes[place]).receipt.revision for place in (0, 3)] == [1, 2]
     assert (await desk.check_counts()).revision == 2
+
+
+async def test_content_has_a_limit(sender: Sender, desk: Desk) -> None:
+    (refused,) = await sender.send(SPEC, content=simple("x" * 2_000))
+    assert isinstance(refused, MessageTooLarge)
+    assert refused.metadata == {"limit": "1000"}
+    assert await desk.entries() == []
 
 
 async def test_a_repeat_gets_the_first_answer(sender: Sender, desk: Desk, turned_clock: TurnedClock) -> None:
@@ -114,7 +124,6 @@ async def test_a_repeat_gets_the_first_answer(sender: Sender, desk: Desk, turned
     [
         replace(SPEC, category="news"),
         replace(SPEC, recipient="bob"),
-        replace(SPEC, content=Content(SimpleContent("Hello", "World!"))),
         replace(SPEC, attributes={"order": "17"}),
         replace(SPEC, expire_time=START + HOUR),
         replace(SPEC, deliver_delay=HOUR),
@@ -123,6 +132,12 @@ async def test_a_repeat_gets_the_first_answer(sender: Sender, desk: Desk, turned
 async def test_another_spec_needs_another_id(sender: Sender, other: NotificationSpec) -> None:
     await sender.send(SPEC, id="r")
     (refused,) = await sender.send(other, id="r")
+    assert isinstance(refused, RequestIdReused)
+
+
+async def test_another_content_needs_another_id(sender: Sender) -> None:
+    await sender.send(SPEC, id="r")
+    (refused,) = await sender.send(SPEC, content=simple("Hello", "World!"), id="r")
     assert isinstance(refused, RequestIdReused)
 
 

@@ -17,7 +17,6 @@ from tocsin_server.domain.notification import (
     Priority,
 )
 from tocsin_server.domain.time import Micros
-from tocsin_server.rpc.convert.content import content_from
 from tocsin_server.rpc.convert.times import micros, timestamp
 from tocsin_server.rpc.features import require_built
 
@@ -26,7 +25,7 @@ _PRIORITIES = tuple(Priority)
 
 
 def spec_from(message: pb.NotificationSpec, path: str) -> NotificationSpec:
-    """A checked spec. Raises FeatureNotBuilt with the field's path, which begins with `path`."""
+    """A checked spec, but for its body. Raises FeatureNotBuilt with the field's path, which begins with `path`."""
     # Asking once for all that is set is cheaper than asking for each field, and most are not set.
     given: dict[str, Any] = {field.name: value for field, value in message.ListFields()}
     require_built(given, path)
@@ -34,7 +33,6 @@ def spec_from(message: pb.NotificationSpec, path: str) -> NotificationSpec:
     return NotificationSpec(
         given["recipient"],
         given["category"],
-        content_from(given["content"]),
         _PRIORITIES[get("priority", 0)],
         tuple(map(Channel, get("channels", ()))),
         _time(get("deliver_time")),

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from tocsin.v1 import notification_service_pb2 as pb
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.ids import format_id
+from tocsin_server.rpc.convert.content import sent_content_from
 from tocsin_server.rpc.convert.notification import decision_message, spec_from
 from tocsin_server.rpc.errors import error_status
 from tocsin_server.rpc.wire import delimited, tag, varint
@@ -15,7 +16,10 @@ _TRUE = b"\x01"
 
 def send_request_from(message: pb.SendRequest | pb.SendItem, path: str = "") -> SendRequest:
     """A checked request. Raises FeatureNotBuilt with the field's path, which begins with `path`."""
-    return SendRequest(message.request_id, spec_from(message.notification, f"{path}notification."))
+    spec = message.notification
+    return SendRequest(
+        message.request_id, spec_from(spec, f"{path}notification."), sent_content_from(spec.content)
+    )
 
 
 class SendAnswers:

@@ -12,7 +12,7 @@ from tocsin_server.rpc.admission import Admission
 from tocsin_server.rpc.bulk import Sifted, sift
 from tocsin_server.rpc.context import CallContext
 from tocsin_server.rpc.convert import notifications as convert
-from tocsin_server.rpc.convert.content import content_from
+from tocsin_server.rpc.convert.content import sent_content_from
 from tocsin_server.rpc.convert.sending import SendAnswers, send_request_from
 from tocsin_server.rpc.methods import Streaming, Unary
 from tocsin_server.rpc.streams import MessageStream
@@ -142,7 +142,7 @@ class NotificationServicer:
             call.principal,
             request.request_id,
             parse_id(request.notification_id),
-            content_from(request.content),
+            sent_content_from(request.content),
             request.renotify,
             deadline=call.deadline,
         )
