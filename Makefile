@@ -70,8 +70,8 @@ pins: ## Resolve requirements/*.txt again (ARGS=--upgrade: to the newest version
 	@$(PYTHON) -m venv build/pins
 	@build/pins/bin/python -m pip install --quiet --disable-pip-version-check $(UV)
 # dev holds all there is, so it is resolved first and the others take its versions: what is tested is what is installed.
-	@$(COMPILE) --extra server --group dev $(ARGS) --output-file requirements/dev.txt
-	@$(COMPILE) --extra server --constraints requirements/dev.txt --output-file requirements/server.txt
+	@$(COMPILE) --all-extras --group dev $(ARGS) --output-file requirements/dev.txt
+	@$(COMPILE) --extra server --extra postgres --constraints requirements/dev.txt --output-file requirements/server.txt
 	@$(COMPILE) --constraints requirements/dev.txt --output-file requirements/client.txt
 # Where packages come from is for whoever installs them to decide.
 	@! grep -n '://' requirements/*.txt
@@ -147,6 +147,10 @@ coverage: venv ## Tests, and the lines that none of them runs
 .PHONY: bench
 bench: venv ## Benchmarks (ONLY=name SIZE=n ROUNDS=n)
 	$(BIN)/python -m tests.bench $(if $(ONLY),--only $(ONLY)) $(if $(SIZE),--size $(SIZE)) $(if $(ROUNDS),--rounds $(ROUNDS))
+
+.PHONY: soak
+soak: venv ## Ten minutes of random faults on a fleet (SECONDS_OF_SOAK=600; it prints the seed that replays it)
+	TOCSIN_SOAK_SECONDS=$(or $(SECONDS_OF_SOAK),600) $(BIN)/pytest -s tests/faults/test_soak.py
 
 .PHONY: bench-quick
 bench-quick: ## Benchmarks, small and once: do they still run?

@@ -7,6 +7,7 @@ directory. An environment variable that is empty counts as not set; one that no 
 the client has some of its own.
 """
 
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -34,7 +35,12 @@ Count = Annotated[int, Meta(ge=1, le=1 << 53)]
 Bytes = Annotated[int, Meta(ge=_KIB, le=1 << 53, extra={"units": _SIZE_UNITS})]
 Delay = Annotated[float, Meta(ge=0, le=36500 * _DAY, extra={"units": _TIME_UNITS})]
 Seconds = Annotated[float, Meta(ge=0.01, le=36500 * _DAY, extra={"units": _TIME_UNITS})]
+Url = Annotated[str, Meta(pattern="^[a-z0-9+]+://")]
+"""May hold a password, which `shown` leaves out."""
 Level = Literal["debug", "info", "warning", "error"]
+
+ROLES = ("api", "clock")
+"""What a process does: `api` serves callers, `clock` does what happens at a time (timers, retention, erasure)."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +51,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "127.0.0.1:7700"
     )
     database: Annotated[Name, "Path of the SQLite file; created when it is missing."] = "tocsin.db"
+    database_url: Annotated[Url | None, "postgresql://…: stores in Postgres instead of the file."] = None
+    redis_url: Annotated[
+        Url | None,
+        "redis://, redis+sentinel://host,…/service or redis+cluster://host,…: hints to other processes.",
+    ] = None
+    workers: Annotated[Count, "Processes on this machine; more than one need Postgres and Redis."] = 1
+    roles: Annotated[
+        Name, "What the processes do, of api and clock; less than all needs Postgres and Redis."
+    ] = "api,clock"
     port_file: Annotated[Path | None, "Written with the bound port once the server answers."] = None
-    metrics_port: Annotated[Port | None, "Prometheus reads here; OTEL_EXPORTER_PROMETHEUS_HOST: where."] = (
-        None
-    )
+    metrics_port: Annotated[
+        Port | None, "Prometheus reads here, worker i at this + i; OTEL_EXPORTER_PROMETHEUS_HOST: where."
+    ] = None
 
     # what it says
     log_format: Annotated[Literal["console", "json"], "How log lines look: console, json."] = "console"
@@ -98,12 +113,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     # resources
     reader_threads: Annotated[Count, "Threads that read storage."] = 2
+    writer_threads: Annotated[Count, "Threads that write, on Postgres; on SQLite it is one."] = 2
     page_cache_bytes: Annotated[Bytes, "Memory in which the database caches pages."] = 64 * _MIB
 
     @property
     def address(self) -> Address:
         """Where to listen."""
         return Address.parse(self.listen)
+
+    @property
+    def role_names(self) -> frozenset[str]:
+        """What the processes do, of ROLES."""
+        return frozenset(role.strip() for role in self.roles.split(",") if role.strip())
+
+    @property
+    def storage(self) -> str:
+        """What it stores in, to be shown: the URL of Postgres may hold a password."""
+        return str(shown(self.database_url)) if self.database_url else self.database
 
     @property
     def default_quotas(self) -> Quotas:
@@ -145,11 +171,24 @@ class Loaded:
     sources: Mapping[str, str]
 
     def describe(self) -> list[Setting]:
-        """All settings in the order of their declaration. None of them is a secret: those are in files of their own."""
+        """All settings in the order of their declaration, without a secret: only URLs may hold one."""
         return [
-            Setting(name, getattr(self.settings, name), self.sources[name], _doc(field))
+            Setting(name, shown(getattr(self.settings, name)), self.sources[name], _doc(field))
             for name, field in _fields().items()
         ]
+
+
+def shown(value: object) -> object:
+    """The value; of a URL without its password."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    scheme, _, rest = value.partition("://")
+    # Several hosts stand after one user: the usual parsers know only one.
+    authority, slash, path = rest.partition("/")
+    user, at, hosts = authority.rpartition("@")
+    name, colon, _ = user.partition(":")
+    path = re.sub("(?<=password=)[^&]*", "***", path)
+    return f"{scheme}://{name}{colon and ':***'}{at}{hosts}{slash}{path}"
 
 
 def load(environ: Mapping[str, str], *, config: Path | None = None, **overrides: object) -> Loaded:
@@ -255,7 +294,8 @@ def _decode(type: type, value: object) -> object:
 def _broken_rules(settings: Settings) -> list[str]:
     """What does not fit together."""
     tokens = settings.jwt_secret_file or settings.jwks_file
-    port = 0
+    port, first_metrics_port = 0, settings.metrics_port or 0
+    metrics_ports = range(first_metrics_port, first_metrics_port + settings.workers)
     problems = []
     try:
         port = settings.address.port
@@ -266,7 +306,11 @@ def _broken_rules(settings: Settings) -> list[str]:
         (not settings.tls_client_ca or bool(settings.tls_cert), "tls_client_ca: needs tls_cert and tls_key"),
         (tokens or not settings.jwt_issuer, "jwt_issuer: needs jwt_secret_file or jwks_file"),
         (tokens or not settings.jwt_audience, "jwt_audience: needs jwt_secret_file or jwks_file"),
-        (not port or port != settings.metrics_port, "metrics_port: is the port of listen"),
+        (
+            not port or not first_metrics_port or port not in metrics_ports,
+            "metrics_port: is the port of listen",
+        ),
+        (metrics_ports.stop <= 65536, "metrics_port: leaves no port for the last of the workers"),
         (
             settings.max_content_bytes <= settings.max_message_bytes,
             "max_content_bytes: is above max_message_bytes",
@@ -278,5 +322,28 @@ def _broken_rules(settings: Settings) -> list[str]:
         (settings.prune_after >= settings.retention, "prune_after: is below retention"),
         (settings.request_id_retention >= 24 * _HOUR, "request_id_retention: is below 24 h"),
         (settings.reader_threads <= 64, "reader_threads: is above 64"),
+        (settings.writer_threads <= 64, "writer_threads: is above 64"),
     ]
+    rules += _rules_of_several_processes(settings)
     return problems + [problem for holds, problem in rules if not holds]
+
+
+def _rules_of_several_processes(settings: Settings) -> list[tuple[bool, str]]:
+    roles, known = settings.role_names, set(ROLES)
+    alone, split = settings.workers == 1, bool(roles) and roles < known
+    return [
+        (settings.workers <= 256, "workers: is above 256"),
+        (alone or bool(settings.database_url), "workers: more than one need database_url (Postgres)"),
+        (alone or bool(settings.redis_url), "workers: more than one need redis_url (Redis or Valkey)"),
+        (
+            alone or not settings.listen.startswith(("unix:", "unix-abstract:")),
+            "workers: more than one cannot share a Unix socket, only a port",
+        ),
+        (bool(roles), f"roles: names none of {' and '.join(ROLES)}"),
+        *(
+            (role in known, f"roles: there is no role {role!r}, only {' and '.join(ROLES)}")
+            for role in sorted(roles)
+        ),
+        (not split or bool(settings.database_url), "roles: less than all need database_url (Postgres)"),
+        (not split or bool(settings.redis_url), "roles: less than all need redis_url (Redis or Valkey)"),
+    ]
