@@ -24,6 +24,11 @@ def recipient_hash(tenant: str, recipient: str) -> int:
     return crc32(f"{tenant}\0{recipient}".encode()) >> (32 - RECIPIENT_HASH_BITS)
 
 
+def hash_in_id(id: bytes) -> int:
+    """The hash of the recipient whose notification it is."""
+    return int.from_bytes(id, "big") >> RANDOM_BITS & ((1 << RECIPIENT_HASH_BITS) - 1)
+
+
 def notification_id(now: Micros, recipient_hash: int, random: int) -> bytes:
     """A new id, 16 bytes; `random` holds 50 random bits."""
     millis, fraction = divmod(now, 1000)

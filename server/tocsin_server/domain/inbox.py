@@ -222,3 +222,48 @@ class InboxErased(Value, frozen=True):
     tenant: str
     recipient: str
     incarnation: bytes
+
+
+class BroadcastEntry(Value, frozen=True):
+    """What one transaction of a broadcast did to one inbox."""
+
+    recipient: str
+    incarnation: bytes
+    revision: int
+    """The inbox's revision after the change, which is the entry's."""
+    counts: Counts
+    """The counts at that revision."""
+    envelope: bytes
+    """Encoded immutable fields of this entry alone: its id and its recipient."""
+
+
+class BroadcastChunk(Value, frozen=True):
+    """One transaction of a broadcast: what its entries share, once, and then the entries."""
+
+    tenant: str
+    category: str
+    content: bytes
+    """Encoded."""
+    envelope: bytes
+    """Encoded immutable fields that all entries share; an entry's own ones come after them."""
+    trace: bytes
+    expire_time: Micros | None
+    entries: tuple[BroadcastEntry, ...]
+
+    def changes(self) -> list[InboxChange]:
+        """The same, inbox by inbox."""
+        return [
+            InboxChange(
+                self.tenant,
+                entry.recipient,
+                entry.incarnation,
+                entry.revision,
+                entry.counts,
+                self.category,
+                self.content,
+                self.envelope + entry.envelope,
+                self.trace,
+                self.expire_time,
+            )
+            for entry in self.entries
+        ]

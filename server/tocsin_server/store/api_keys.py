@@ -1,7 +1,6 @@
 """API keys: CreateApiKey and RevokeApiKey, and what is read about them."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 from typing import Any
 
 from msgspec import json
@@ -20,8 +19,8 @@ from tocsin_server.domain.tenant import TenantState
 from tocsin_server.domain.time import DAY
 from tocsin_server.domain.value import replace
 from tocsin_server.service.ports import Clock
-from tocsin_server.store.database import snapshot
 from tocsin_server.store.pool import ReadPool
+from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
 
 _KEY = "id, tenant, display_name, scopes, recipients, categories, create_time, expire_time, revoke_time"
@@ -34,7 +33,9 @@ _COUNT_ACTIVE = """
     SELECT count(*) FROM api_keys
     WHERE tenant = ? AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > ?)"""
 
-_COUNT_TENANTS = f"SELECT count(*) FROM tenants WHERE name = ? AND state <> {int(TenantState.DELETING)}"
+# Keys of one tenant are made one after the other, so that their number is exact.
+_LOCK_TENANT = f"""
+    SELECT 1 FROM tenants WHERE name {{in_keys}} AND state <> {int(TenantState.DELETING)} {{for_update}}"""
 
 # The newest key is always among them: as long as there has ever been one, callers without a key stay out.
 _SELECT_KNOWN = f"""
@@ -62,7 +63,7 @@ def _create(transaction: Transaction, command: CreateApiKey) -> ApiKey | TocsinE
     # Here and not before the queue: a repeated request gets its first answer, even when the key has expired since.
     if key.expire_time is not None and key.expire_time <= now:
         return InvalidFields([Violation("expire_time", "must be in the future")])
-    if not connection.execute(_COUNT_TENANTS, (key.tenant,)).fetchone()[0]:
+    if not connection.rows_in(_LOCK_TENANT, (), (key.tenant,)):
         return TenantNotFound(tenant=key.tenant)
     limit = transaction.usage(key.tenant).quotas.max_api_keys
     if limit and connection.execute(_COUNT_ACTIVE, (key.tenant, now)).fetchone()[0] >= limit:
@@ -86,10 +87,10 @@ def _create(transaction: Transaction, command: CreateApiKey) -> ApiKey | TocsinE
 
 def _revoke(transaction: Transaction, command: RevokeApiKey) -> ApiKey | TocsinError:
     connection = transaction.connection
-    row: tuple[Any, ...] | None = connection.execute(f"{_SELECT} WHERE id = ?", (command.key_id,)).fetchone()
-    if row is None:
+    rows = connection.rows_in(f"{_SELECT} WHERE id {{in_keys}} {{for_update}}", (), (command.key_id,))
+    if not rows:
         return ApiKeyNotFound(api_key_id=command.key_id)
-    key = _key(*row)
+    key = _key(*rows[0])
     if command.key_tenant is not None and key.tenant != command.key_tenant:
         return ApiKeyNotFound(api_key_id=command.key_id)
     if key.revoke_time is not None:
@@ -124,7 +125,7 @@ class ApiKeyRows:
         return self._known[1]
 
     def _read_known(self, connection: Connection) -> tuple[Any, dict[bytes, ApiKey]]:
-        with snapshot(connection):
+        with connection.snapshot():
             version = connection.execute(_VERSION).fetchone()
             if version == self._known[0]:
                 return self._known

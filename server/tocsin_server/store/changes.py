@@ -19,9 +19,9 @@ from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import (
     EntryRow,
     drop_contents,
-    entries_by_id,
     entries_where,
     finish_entries,
+    held_entries,
     write_entries,
 )
 from tocsin_server.store.transaction import Transaction
@@ -49,7 +49,7 @@ def revise_notifications(
 def _cancel(transaction: Transaction, command: CancelNotifications) -> CancelReceipt:
     connection = transaction.connection
     if command.ids:
-        found = entries_by_id(connection, command.tenant, command.ids)
+        found = held_entries(transaction, command.tenant, command.ids)
         ids = command.ids
     else:
         rows = entries_where(connection, _BY_THREAD, (command.tenant, command.recipient, command.thread))
@@ -96,7 +96,7 @@ def _outcome(before: EntryRow | None) -> CancelOutcome:
 
 
 def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseReceipt | TocsinError:
-    row = entries_by_id(transaction.connection, command.tenant, (command.id,)).get(command.id)
+    row = held_entries(transaction, command.tenant, (command.id,)).get(command.id)
     if row is None:
         return NotificationNotFound(notification_id=format_id(command.id))
     state = row.state_at(transaction.now)

@@ -1,4 +1,4 @@
-"""The time of an embedded store: the machine's, as the database has no other."""
+"""The time of a store: the machine's, unless the database has one of its own."""
 
 import time
 
@@ -10,11 +10,19 @@ class SystemClock:
 
     def __init__(self, offset: Micros = 0) -> None:
         self.offset = offset
+        self._ahead: Micros | None = None
         self._latest = 0
+
+    def follow(self, now: Micros) -> None:
+        """From here on goes with another clock, which says what time it is: all replicas go with the database's."""
+        if self._ahead is None:
+            # What it said before anything was stored binds it to nothing.
+            self._latest = 0
+        self._ahead = now - time.time_ns() // 1000
 
     def now(self) -> Micros:
         """Microseconds since the Unix epoch."""
-        now = time.time_ns() // 1000 + self.offset
+        now = time.time_ns() // 1000 + (self._ahead or 0) + self.offset
         if now < self._latest:
             return self._latest
         self._latest = now

@@ -1,14 +1,13 @@
 """Notifications as rows that change: loaded, evolved as values, written back in one statement."""
 
 from collections.abc import Iterable, Sequence
-from sqlite3 import Connection
 from typing import Any
 
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import Event, EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field_names, replace
-from tocsin_server.store.statements import insert_rows
+from tocsin_server.store.sql import Connection, Update
 from tocsin_server.store.transaction import Transaction
 
 
@@ -53,24 +52,24 @@ _MUTABLE = _COLUMNS[_COLUMNS.index("state") :]
 
 SELECT_ENTRIES = f"SELECT {', '.join(_COLUMNS)} FROM notifications"
 
-# The rows go through a temporary table, which costs one more step and no disk. With `UPDATE … FROM` SQLite would look
-# through all notifications for those that have changed; this way it looks up those that have.
-_CREATE_CHANGED = f"CREATE TEMP TABLE IF NOT EXISTS changed (pk INTEGER PRIMARY KEY, {', '.join(_MUTABLE)})"
-_UPDATE_CHANGED = f"""
-    UPDATE notifications SET ({", ".join(_MUTABLE)}) = (
-        SELECT {", ".join(_MUTABLE)} FROM temp.changed WHERE changed.pk = notifications.pk)
-    WHERE pk IN (SELECT pk FROM temp.changed)"""
+_SELECT_BY_ID = f"{SELECT_ENTRIES} WHERE tenant = ? AND id {{in_keys}}"
+
+_UPDATE = Update("notifications", "pk", _MUTABLE)
 
 
 def entries_by_id(connection: Connection, tenant: str, ids: Sequence[bytes]) -> dict[bytes, EntryRow]:
     """Those of the ids that exist."""
-    found: dict[bytes, EntryRow] = {}
-    for start in range(0, len(ids), 1000):
-        chunk = ids[start : start + 1000]
-        places = ", ".join("?" * len(chunk))
-        rows = connection.execute(f"{SELECT_ENTRIES} WHERE tenant = ? AND id IN ({places})", (tenant, *chunk))
-        found.update((row[2], EntryRow(*row)) for row in rows)
-    return found
+    rows = connection.rows_in(_SELECT_BY_ID, (tenant,), ids)
+    return {row[2]: EntryRow(*row) for row in rows}
+
+
+def held_entries(transaction: Transaction, tenant: str, ids: Sequence[bytes]) -> dict[bytes, EntryRow]:
+    """Those of the ids that exist and whose inboxes are locked.
+
+    What was committed after the locks were taken came later than the command: it may be changing this moment.
+    """
+    found = entries_by_id(transaction.connection, tenant, ids)
+    return {id: entry for id, entry in found.items() if transaction.holds(tenant, entry.recipient)}
 
 
 def entries_where(connection: Connection, condition: str, parameters: Iterable[Any]) -> list[EntryRow]:
@@ -82,19 +81,14 @@ def entries_where(connection: Connection, condition: str, parameters: Iterable[A
 
 def write_entries(connection: Connection, entries: Sequence[EntryRow]) -> None:
     """Writes back what can change of entries that were read in this transaction."""
-    if not entries:
-        return
-    connection.execute(_CREATE_CHANGED)
     rows = [(entry.pk, *(getattr(entry, column) for column in _MUTABLE)) for entry in entries]
-    insert_rows(connection, "INSERT INTO temp.changed", rows)
-    connection.execute(_UPDATE_CHANGED)
-    connection.execute("DELETE FROM temp.changed")
+    connection.update(_UPDATE, rows)
 
 
 def drop_contents(connection: Connection, entries: Sequence[EntryRow]) -> None:
     """Removes the contents of entries that do not show them any more."""
-    ids = [(entry.content_id,) for entry in entries if entry.content_id is not None]
-    connection.executemany("DELETE FROM contents WHERE id = ?", ids)
+    ids = [entry.content_id for entry in entries if entry.content_id is not None]
+    connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
 
 
 def finish_entries(

@@ -1,21 +1,21 @@
 """Events: every step of a notification's life but live pushes."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
-from msgspec import json, msgpack
+from msgspec import msgpack
 
 from tocsin_server.domain.entry import TimelineEvent
 from tocsin_server.domain.notification import Decision, Event, EventKind
 from tocsin_server.domain.time import Micros
+from tocsin_server.store.sql import NO_LIMIT, Blob, Connection, Insert, Select
 
-INSERT_EVENTS = "INSERT INTO events (tenant, notification_id, kind, time, revision, detail)"
+INSERT_EVENTS = Insert("events", ("tenant", "notification_id", "kind", "time", "revision", "detail"))
 
-_SELECT = """
-    SELECT json_group_array(json_array(hex(notification_id), kind, time, revision, hex(detail))) FROM (
-        SELECT * FROM events WHERE tenant = ? AND notification_id IN ({places}) ORDER BY pk DESC LIMIT ?)"""
-
-_IDS_PER_QUERY = 1_000
+_SELECT = Select(
+    (Blob("notification_id"), "kind", "time", "revision", Blob("detail", nullable=True), "pk"),
+    """FROM (
+        SELECT * FROM events WHERE tenant = ? AND notification_id {in_keys} ORDER BY pk DESC LIMIT ?) AS latest""",
+)
 
 _Detail = tuple[tuple[Decision, ...], str, dict[str, str]]
 """The parts of an event that few have: decisions, action id, inputs."""
@@ -32,20 +32,17 @@ def event_row(
 
 
 def read_events(
-    connection: Connection, tenant: str, notification_ids: Sequence[bytes], limit: int = -1
+    connection: Connection, tenant: str, notification_ids: Sequence[bytes], limit: int = NO_LIMIT
 ) -> list[TimelineEvent]:
-    """The latest `limit` events of the notifications, oldest first; -1: all of them."""
-    found: list[TimelineEvent] = []
-    for start in range(0, len(notification_ids), _IDS_PER_QUERY):
-        chunk = notification_ids[start : start + _IDS_PER_QUERY]
-        query = _SELECT.format(places=", ".join("?" * len(chunk)))
-        (text,) = connection.execute(query, (tenant, *chunk, limit)).fetchone()
-        found += [_event(*row) for row in reversed(json.decode(text))]
-    return found
+    """The latest `limit` events of the notifications, oldest first."""
+    rows = connection.select_in(_SELECT, (tenant,), notification_ids, (limit,))
+    return [_event(*row) for row in sorted(rows, key=lambda row: row[-1])]
 
 
-def _event(notification_id: str, kind: int, time: Micros, revision: int, detail: str) -> TimelineEvent:
+def _event(
+    notification_id: bytes, kind: int, time: Micros, revision: int, detail: bytes | None, _pk: int
+) -> TimelineEvent:
     event = Event(EventKind(kind), time, revision)
     if detail:
-        event = Event(EventKind(kind), time, revision, *msgpack.decode(bytes.fromhex(detail), type=_Detail))
-    return TimelineEvent(bytes.fromhex(notification_id), event)
+        event = Event(EventKind(kind), time, revision, *msgpack.decode(detail, type=_Detail))
+    return TimelineEvent(notification_id, event)

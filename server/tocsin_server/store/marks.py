@@ -1,7 +1,6 @@
 """MarkEntries and RecordInteraction: what recipients do to their entries, in O(changed)."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
@@ -42,6 +41,7 @@ from tocsin_server.domain.notification import Event
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import SELECT_ENTRIES, EntryRow, entries_by_id, entries_where, write_entries
+from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
 
 
@@ -144,7 +144,7 @@ def _selected(connection: Connection, command: MarkEntries) -> list[EntryRow]:
             statuses = ", ".join(str(int(status)) for status in statuses_changed_by(command.mark))
             condition = (
                 f"tenant = ? AND recipient = ? AND thread = ? AND thread <> '' AND status IN ({statuses})"
-                " AND snoozed_until IS NOT ? ORDER BY content_revision LIMIT ?"
+                " AND (snoozed_until IS NULL OR snoozed_until <> ?) ORDER BY content_revision LIMIT ?"
             )
             return entries_where(
                 connection,
@@ -166,8 +166,9 @@ def _up_to(connection: Connection, command: MarkEntries, content_revision: int) 
     ranges = " UNION ALL ".join(
         f"""SELECT * FROM (
             {SELECT_ENTRIES} WHERE tenant = :tenant AND recipient = :recipient AND status = {int(status)}
-            AND content_revision <= :content_revision AND snoozed_until IS NOT :snooze_until
-            ORDER BY content_revision LIMIT :limit)"""
+            AND content_revision <= :content_revision
+            AND (snoozed_until IS NULL OR snoozed_until <> :snooze_until)
+            ORDER BY content_revision LIMIT :limit) AS of_status"""
         for status in statuses_changed_by(command.mark)
     )
     parameters = {

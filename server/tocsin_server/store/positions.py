@@ -14,19 +14,22 @@ from tocsin_server.domain.cursor import UNBORN
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.value import replace
 from tocsin_server.store.facts import write_epoch
-from tocsin_server.store.statements import insert_rows
+from tocsin_server.store.sql import Insert
 from tocsin_server.store.transaction import Transaction
 
-_UPSERT = """
-    INSERT INTO consumer_positions (tenant, consumer, recipient, filter, incarnation, revision, update_time)"""
-
 # Another incarnation replaces the position: the command has checked that it is the inbox's own.
-_ON_CONFLICT = """
+_UPSERT = Insert(
+    "consumer_positions",
+    ("tenant", "consumer", "recipient", "filter", "incarnation", "revision", "update_time"),
+    """
     ON CONFLICT (tenant, consumer, recipient, filter) DO UPDATE SET
-        revision = CASE WHEN incarnation = excluded.incarnation
-            THEN max(revision, excluded.revision) ELSE excluded.revision END,
+        revision = CASE
+            WHEN consumer_positions.incarnation = excluded.incarnation
+                AND consumer_positions.revision > excluded.revision
+            THEN consumer_positions.revision ELSE excluded.revision END,
         incarnation = excluded.incarnation,
-        update_time = excluded.update_time"""
+        update_time = excluded.update_time""",
+)
 
 _SELECT = """
     SELECT revision FROM consumer_positions
@@ -72,7 +75,7 @@ def _acknowledge(transaction: Transaction, command: AcknowledgePositions) -> Ack
         (command.tenant, *key, position.incarnation, position.revision, transaction.now)
         for key, position in sorted(highest.items())
     ]
-    insert_rows(transaction.connection, _UPSERT, rows, _ON_CONFLICT)
+    transaction.connection.insert(_UPSERT, rows)
     recorded = {
         key: transaction.connection.execute(_SELECT, (command.tenant, *key)).fetchone()[0] for key in highest
     }

@@ -1,14 +1,12 @@
 """Reads on threads of their own, with a connection each: nothing waits for the writer, and nothing blocks the loop.
 
-Rows come back gathered into one JSON text. While SQLite works the interpreter's lock is free, and it is taken again
-once a query instead of once a row: on a busy event loop that is the difference between microseconds and milliseconds.
+Entries come as a `Select`. While a database works the interpreter's lock is free, and it is taken again once a query
+instead of once a row: on a busy event loop that is the difference between microseconds and milliseconds.
 """
 
 from collections.abc import Sequence
-from sqlite3 import Connection
+from functools import lru_cache
 from typing import Any
-
-from msgspec import json
 
 from tocsin_server.domain.commands import Timer, TimerKind
 from tocsin_server.domain.entry import (
@@ -21,42 +19,57 @@ from tocsin_server.domain.entry import (
     Wanted,
 )
 from tocsin_server.domain.ids import lowest_id_at
-from tocsin_server.domain.inbox import Counts, Inbox, Status
+from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import Event, NotificationState
 from tocsin_server.domain.tenant import TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Clock, StoreFacts
-from tocsin_server.store.database import snapshot
 from tocsin_server.store.events import read_events
 from tocsin_server.store.facts import read_fact
 from tocsin_server.store.pool import ReadPool
-from tocsin_server.store.statements import select_in
+from tocsin_server.store.sql import NO_LIMIT, Blob, Connection, Select
+from tocsin_server.store.transaction import SELECT_INBOXES, inbox_of
 
 _ENTRIES_PER_READ = 512
 
 _STORED = int(NotificationState.STORED)
 
 # Past its expire time an entry shows as expired, even in the moment before its timer has made it so.
-_ENTRY = f"""
-    json_array(
-        hex(n.id), n.recipient, n.revision, n.content_revision,
-        CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN {int(NotificationState.EXPIRED)} ELSE n.state END,
-        CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN {int(Status.GONE)} ELSE n.status END,
-        n.category,
-        CASE WHEN n.expire_time <= :now THEN NULL ELSE iif(c.body IS NULL, NULL, hex(c.body)) END,
-        hex(n.envelope), hex(n.trace),
-        n.seen_time, n.read_time, n.archived_time, n.snoozed_until,
-        CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN n.expire_time ELSE n.final_time END,
-        n.interacted_time, n.deliver_time)"""
+_ENTRY = (
+    Blob("n.id"),
+    "n.recipient",
+    "n.revision",
+    "n.content_revision",
+    f"CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN {int(NotificationState.EXPIRED)} ELSE n.state END",
+    f"CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN {int(Status.GONE)} ELSE n.status END",
+    "n.category",
+    Blob("c.body", "CASE WHEN n.expire_time <= :now THEN NULL ELSE {} END", nullable=True),
+    Blob("n.envelope"),
+    Blob("n.trace"),
+    "n.seen_time",
+    "n.read_time",
+    "n.archived_time",
+    "n.snoozed_until",
+    f"CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN n.expire_time ELSE n.final_time END",
+    "n.interacted_time",
+    "n.deliver_time",
+)
 
-_GATHER = f"""
-    SELECT json_group_array({_ENTRY}) FROM ({{page}}) AS page
-    JOIN notifications AS n ON n.pk = page.pk LEFT JOIN contents AS c ON c.id = n.content_id"""
+
+@lru_cache(256)
+def _entries_in(page: str) -> Select:
+    """The entries whose `pk` a query gives."""
+    return Select(
+        _ENTRY,
+        f"""FROM ({page}) AS page
+        JOIN notifications AS n ON n.pk = page.pk LEFT JOIN contents AS c ON c.id = n.content_id""",
+    )
+
 
 # `length` of a blob reads its header only: bodies that do not fit are never touched. What has expired comes without its
 # body, and must not count with it either: whether a page is complete is told by the sizes of what came.
-_CHANGES = _GATHER.format(
-    page=f"""
+_CHANGES = _entries_in(
+    f"""
         SELECT pk FROM (
             SELECT n.pk, sum(size) OVER (ORDER BY n.revision ROWS UNBOUNDED PRECEDING) - size AS before FROM (
                 SELECT n.pk, n.revision, length(n.envelope)
@@ -66,33 +79,36 @@ _CHANGES = _GATHER.format(
                     AND (n.revision > :unread_up_to OR n.status <= {int(Status.SEEN)})
                 ORDER BY n.revision LIMIT {_ENTRIES_PER_READ}
             ) AS n
-        ) WHERE before < :max_bytes"""
+        ) AS sized WHERE before < :max_bytes"""
 )
 
-_INBOXES = """
-    SELECT json_array(recipient, hex(incarnation), revision, floor, unread, unseen, total) AS value
-    FROM inboxes WHERE tenant = ? AND recipient IN"""
+_POSITIONS = """
+    SELECT consumer, recipient, incarnation, filter, revision, update_time FROM consumer_positions
+    WHERE tenant = ? AND consumer = ? AND recipient {in_keys}"""
 
-_POSITIONS = "SELECT consumer, recipient, incarnation, filter, revision, update_time FROM consumer_positions"
-
-# What falls due for a suspended tenant waits.
+# What falls due for a suspended tenant waits. A CROSS JOIN keeps SQLite to this order: by the index of due times.
 _DUE_TIMERS = f"""
     SELECT t.pk, t.tenant, t.kind, t.due_time, t.recipient, t.notification_id
-    FROM timers AS t CROSS JOIN tenants ON tenants.name = t.tenant AND tenants.state = {int(TenantState.ACTIVE)}
-    WHERE t.due_time <= ? ORDER BY t.due_time LIMIT ?"""
+    FROM timers AS t CROSS JOIN tenants
+    WHERE tenants.name = t.tenant AND tenants.state = {int(TenantState.ACTIVE)} AND t.due_time <= ?
+    ORDER BY t.due_time LIMIT ?"""
 
 _EXPIRABLE = """
     SELECT pk, tenant, id, create_time, state, deliver_time FROM notifications WHERE pk > ? ORDER BY pk LIMIT ?"""
 
 _PRUNABLE = f"""
     SELECT i.tenant, i.recipient,
-        coalesce((SELECT n.change_time < :cutoff AND n.state <> {_STORED} FROM notifications AS n
-            WHERE n.tenant = i.tenant AND n.recipient = i.recipient AND n.revision > 0 ORDER BY n.revision LIMIT 1), 0)
+        EXISTS (SELECT 1 FROM (
+            SELECT n.change_time, n.state FROM notifications AS n
+            WHERE n.tenant = i.tenant AND n.recipient = i.recipient AND n.revision > 0 ORDER BY n.revision LIMIT 1
+        ) AS oldest WHERE oldest.change_time < :cutoff AND oldest.state <> {_STORED})
         OR EXISTS (SELECT 1 FROM notifications AS n
             WHERE n.tenant = i.tenant AND n.recipient = i.recipient AND n.revision = 0
             AND n.state > {int(NotificationState.BATCHED)} AND n.change_time < :cutoff)
     FROM inboxes AS i WHERE (i.tenant, i.recipient) > (:tenant, :recipient)
     ORDER BY i.tenant, i.recipient LIMIT :limit"""
+
+_LATEST_MIGRATION = "SELECT max(name) FROM schema_migrations"
 
 
 class Readers:
@@ -108,9 +124,9 @@ class Readers:
         """See `ports.InboxReader`."""
 
         def read(connection: Connection) -> dict[str, Inbox]:
-            with snapshot(connection):
-                rows = select_in(connection, _INBOXES, (tenant,), recipients)
-            return {row[0]: _inbox(tenant, row) for row in rows}
+            with connection.snapshot():
+                rows = connection.select_in(SELECT_INBOXES, (tenant,), recipients)
+            return {row[0]: inbox_of(tenant, row) for row in rows}
 
         return await self._pool.run(read)
 
@@ -121,7 +137,7 @@ class Readers:
             entries: list[StoredEntry] = []
             complete, left = 0, max_bytes
             parameters = {"tenant": tenant, "now": self._clock.now()}
-            with snapshot(connection):
+            with connection.snapshot():
                 for recipient, after, unread_up_to in wanted:
                     found = _gathered(
                         connection,
@@ -144,8 +160,8 @@ class Readers:
                         break
                 # Often few of the many that are asked for fit into a page.
                 reached = [each.recipient for each in wanted[: complete + 1]]
-                rows = select_in(connection, _INBOXES, (tenant,), reached)
-            return ChangesPage(entries, complete, {row[0]: _inbox(tenant, row) for row in rows})
+                rows = connection.select_in(SELECT_INBOXES, (tenant,), reached)
+            return ChangesPage(entries, complete, {row[0]: inbox_of(tenant, row) for row in rows})
 
         return await self._pool.run(read)
 
@@ -162,14 +178,14 @@ class Readers:
             f"""SELECT * FROM (SELECT pk, content_revision FROM notifications
                 WHERE tenant = :tenant AND recipient = :recipient AND status = {status}
                 AND content_revision < :before {categories} {thread}
-                ORDER BY content_revision DESC LIMIT :limit)"""
+                ORDER BY content_revision DESC LIMIT :limit) AS of_status"""
             for status in map(int, filter.statuses)
         )
-        page = f"SELECT pk FROM ({ranges}) ORDER BY content_revision DESC LIMIT :limit"
+        page = f"SELECT pk FROM ({ranges}) AS merged ORDER BY content_revision DESC LIMIT :limit"
         parameters = {
             "tenant": tenant,
             "recipient": recipient,
-            "before": 2**62 if before is None else before,
+            "before": NO_LIMIT if before is None else before,
             "limit": limit + 1,
             "thread": filter.thread,
             "now": self._clock.now(),
@@ -177,11 +193,11 @@ class Readers:
         }
 
         def read(connection: Connection) -> EntryPage:
-            with snapshot(connection):
-                found = _gathered(connection, _GATHER.format(page=page), parameters)
-                rows = select_in(connection, _INBOXES, (tenant,), (recipient,))
+            with connection.snapshot():
+                found = _gathered(connection, _entries_in(page), parameters)
+                rows = connection.select_in(SELECT_INBOXES, (tenant,), (recipient,))
             found.sort(key=lambda entry: entry.content_revision, reverse=True)
-            return EntryPage(found[:limit], _inbox(tenant, rows[0]) if rows else None, len(found) > limit)
+            return EntryPage(found[:limit], inbox_of(tenant, rows[0]) if rows else None, len(found) > limit)
 
         return await self._pool.run(read)
 
@@ -191,13 +207,8 @@ class Readers:
         """See `ports.InboxReader`."""
 
         def read(connection: Connection) -> list[ConsumerPosition]:
-            found = []
-            for start in range(0, len(recipients), 1000):
-                chunk = recipients[start : start + 1000]
-                places = ", ".join("?" * len(chunk))
-                query = f"{_POSITIONS} WHERE tenant = ? AND consumer = ? AND recipient IN ({places})"
-                found += connection.execute(query, (tenant, consumer, *chunk)).fetchall()
-            return [ConsumerPosition(*row) for row in found]
+            rows = connection.rows_in(_POSITIONS, (tenant, consumer), recipients)
+            return [ConsumerPosition(*row) for row in rows]
 
         return await self._pool.run(read)
 
@@ -207,9 +218,7 @@ class Readers:
         """See `ports.NotificationReader`."""
         page = "SELECT pk FROM notifications WHERE tenant = :tenant AND id = :id"
         parameters = {"tenant": tenant, "id": id, "now": self._clock.now()}
-        found = await self._pool.run(
-            lambda connection: _gathered(connection, _GATHER.format(page=page), parameters)
-        )
+        found = await self._pool.run(lambda connection: _gathered(connection, _entries_in(page), parameters))
         return found[0] if found else None
 
     async def timeline(self, tenant: str, id: bytes, limit: int) -> list[Event]:
@@ -242,9 +251,7 @@ class Readers:
             "now": self._clock.now(),
         }
         page = f"SELECT pk FROM {source} WHERE {' AND '.join(conditions)} ORDER BY id DESC LIMIT :limit"
-        found = await self._pool.run(
-            lambda connection: _gathered(connection, _GATHER.format(page=page), parameters)
-        )
+        found = await self._pool.run(lambda connection: _gathered(connection, _entries_in(page), parameters))
         return sorted(found, key=lambda entry: entry.id, reverse=True)
 
     # --- TimerReader and RetentionReader ------------------------------------------------------------------------------
@@ -289,7 +296,7 @@ class Readers:
         """What is fixed while the store is open."""
 
         def read(connection: Connection) -> StoreFacts:
-            (applied,) = connection.execute("SELECT max(name) FROM schema_migrations").fetchone()
+            (applied,) = connection.execute(_LATEST_MIGRATION).fetchone()
             return StoreFacts(
                 read_fact(connection, "cursor_key") or b"",
                 read_fact(connection, "epoch") or b"",
@@ -299,24 +306,8 @@ class Readers:
         return await self._pool.run(read)
 
 
-def _gathered(connection: Connection, query: str, parameters: dict[str, Any]) -> list[StoredEntry]:
-    (text,) = connection.execute(query, parameters).fetchone()
-    return [_entry(row) for row in json.decode(text)]
-
-
-def _entry(row: list[Any]) -> StoredEntry:
-    unhex = bytes.fromhex
-    row[0] = unhex(row[0])
-    if row[7] is not None:
-        row[7] = unhex(row[7])
-    row[8] = unhex(row[8])
-    row[9] = unhex(row[9])
-    return StoredEntry._make(row)
-
-
-def _inbox(tenant: str, row: list[Any]) -> Inbox:
-    recipient, incarnation, revision, floor, *counts = row
-    return Inbox(tenant, recipient, bytes.fromhex(incarnation), revision, floor, Counts(*counts))
+def _gathered(connection: Connection, select: Select, parameters: dict[str, Any]) -> list[StoredEntry]:
+    return [StoredEntry._make(row) for row in connection.select(select, parameters)]
 
 
 def _places(values: Sequence[Any], name: str) -> str:

@@ -1,9 +1,8 @@
 """Profiles: UpsertRecipient and EraseRecipient, and what is read about recipients."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
-from msgspec import json, msgpack
+from msgspec import msgpack
 
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
@@ -21,20 +20,20 @@ from tocsin_server.store.entries import EntryRow, entries_where
 from tocsin_server.store.events import read_events
 from tocsin_server.store.pool import ReadPool
 from tocsin_server.store.retention import remove_notifications
-from tocsin_server.store.statements import insert_rows, select_in
+from tocsin_server.store.sql import Blob, Connection, Insert, Select
 from tocsin_server.store.transaction import Transaction
 
-_RECIPIENT = "json_array(recipient, hex(profile), create_time, update_time)"
+_RECIPIENT = ("recipient", Blob("profile"), "create_time", "update_time")
 
-_SELECT_RECIPIENTS = f"SELECT {_RECIPIENT} AS value FROM recipients WHERE tenant = ? AND recipient IN"
+_SELECT_RECIPIENTS = Select(_RECIPIENT, "FROM recipients WHERE tenant = ? AND recipient {in_keys}")
 
-_SELECT_RECIPIENT = f"SELECT {_RECIPIENT} FROM recipients WHERE tenant = ? AND recipient = ?"
-
-_LIST_RECIPIENTS = f"""
-    SELECT json_group_array({_RECIPIENT}) FROM (
+_LIST_RECIPIENTS = Select(
+    _RECIPIENT,
+    """FROM (
         SELECT * FROM recipients WHERE tenant = :tenant AND recipient > :after
             AND recipient BETWEEN :prefix AND :highest
-        ORDER BY recipient LIMIT :limit)"""
+        ORDER BY recipient LIMIT :limit) AS page""",
+)
 
 _HIGHEST_ENDING = "\U0010ffff" * 128
 """No key, of up to 128 characters, that begins with a prefix sorts above the prefix with this."""
@@ -43,15 +42,17 @@ _LIST_POSITIONS = """
     SELECT consumer, recipient, incarnation, filter, revision, update_time FROM consumer_positions
     WHERE tenant = ? AND recipient = ? ORDER BY consumer, filter"""
 
-_UPSERT = "INSERT INTO recipients (tenant, recipient, profile, create_time, update_time)"
-
-_ON_CONFLICT = """
-    ON CONFLICT (tenant, recipient) DO UPDATE SET profile = excluded.profile, update_time = excluded.update_time"""
+_UPSERT = Insert(
+    "recipients",
+    ("tenant", "recipient", "profile", "create_time", "update_time"),
+    """
+    ON CONFLICT (tenant, recipient) DO UPDATE SET profile = excluded.profile, update_time = excluded.update_time""",
+)
 
 # What never entered the inbox first, then in revision order: each chunk moves the inbox's floor, as pruning does.
 _ERASED_NEXT = f"tenant = ? AND recipient = ? ORDER BY revision LIMIT {ENTRIES_PER_TRANSACTION}"
 
-_DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id = ?"
+_DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id {in_keys}"
 
 _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
@@ -74,7 +75,7 @@ def upsert_recipients(
     known = {
         (tenant, row[0]): _recipient(*row)
         for tenant, keys in by_tenant.items()
-        for row in select_in(transaction.connection, _SELECT_RECIPIENTS, (tenant,), keys)
+        for row in transaction.connection.select_in(_SELECT_RECIPIENTS, (tenant,), keys)
     }
     changed: dict[tuple[str, str], Recipient] = {}
     outcomes: list[Recipient | TocsinError] = []
@@ -95,7 +96,7 @@ def upsert_recipients(
         (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
         for (tenant, key), recipient in changed.items()
     ]
-    insert_rows(transaction.connection, _UPSERT, rows, _ON_CONFLICT)
+    transaction.connection.insert(_UPSERT, rows)
     return outcomes
 
 
@@ -133,8 +134,8 @@ def _erase(transaction: Transaction, command: EraseRecipient) -> EraseReceipt | 
         return RecipientNotFound(recipient=command.recipient)
     connection = transaction.connection
     entries = entries_where(connection, _ERASED_NEXT, place)
-    remove_notifications(connection, entries)
-    connection.executemany(_DELETE_EVENTS, [(entry.tenant, entry.id) for entry in entries])
+    remove_notifications(connection, command.tenant, entries)
+    connection.rows_in(_DELETE_EVENTS, (command.tenant,), [entry.id for entry in entries])
     scheduled = sum(entry.state == NotificationState.SCHEDULED for entry in entries)
     transaction.take_pending(command.tenant, -scheduled)
     erased = command.erased_before + len(entries)
@@ -164,8 +165,8 @@ class RecipientRows:
         """See `ports.RecipientReader`."""
 
         def read(connection: Connection) -> Recipient | None:
-            row = connection.execute(_SELECT_RECIPIENT, (tenant, key)).fetchone()
-            return _recipient(*json.decode(row[0])) if row else None
+            rows = connection.select_in(_SELECT_RECIPIENTS, (tenant,), (key,))
+            return _recipient(*rows[0]) if rows else None
 
         return await self._pool.run(read)
 
@@ -180,8 +181,8 @@ class RecipientRows:
         }
 
         def read(connection: Connection) -> list[Recipient]:
-            (gathered,) = connection.execute(_LIST_RECIPIENTS, asked).fetchone()
-            return sorted((_recipient(*row) for row in json.decode(gathered)), key=lambda found: found.key)
+            rows = connection.select(_LIST_RECIPIENTS, asked)
+            return sorted((_recipient(*row) for row in rows), key=lambda found: found.key)
 
         return await self._pool.run(read)
 
@@ -197,5 +198,5 @@ class RecipientRows:
         return [ConsumerPosition(*row) for row in rows]
 
 
-def _recipient(key: str, profile: str, create_time: int, update_time: int) -> Recipient:
-    return Recipient(key, _decode_profile(bytes.fromhex(profile)), create_time, update_time)
+def _recipient(key: str, profile: bytes, create_time: int, update_time: int) -> Recipient:
+    return Recipient(key, _decode_profile(profile), create_time, update_time)

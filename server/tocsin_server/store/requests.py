@@ -1,7 +1,6 @@
 """Request ids and their receipts: what makes a command safe to repeat."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 from typing import Any
 
 from msgspec import msgpack
@@ -13,7 +12,7 @@ from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.recipient import Recipient
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
-from tocsin_server.store.statements import insert_rows, select_in
+from tocsin_server.store.sql import Blob, Connection, Insert, Select
 from tocsin_server.store.transaction import Transaction
 
 _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
@@ -32,11 +31,14 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.REVOKE_API_KEY: ApiKey,
 }
 
-_SELECT = """
-    SELECT json_array(request_id, hex(fingerprint), hex(receipt)) AS value
-    FROM requests WHERE tenant = ? AND space = ? AND request_id IN"""
+_SELECT = Select(
+    ("request_id", Blob("fingerprint"), Blob("receipt")),
+    "FROM requests WHERE tenant = ? AND space = ? AND request_id {in_keys}",
+)
 
-_INSERT = "INSERT INTO requests (tenant, space, request_id, fingerprint, receipt, recipient, create_time)"
+_INSERT = Insert(
+    "requests", ("tenant", "space", "request_id", "fingerprint", "receipt", "recipient", "create_time")
+)
 
 RequestId = tuple[str, RequestSpace, str]
 """Tenant, space and id: unique."""
@@ -58,23 +60,22 @@ class Receipts:
         for tenant, space, request_id in ids:
             by_space.setdefault((tenant, space), []).append(request_id)
         for (tenant, space), request_ids in by_space.items():
-            for request_id, fingerprint, receipt in select_in(
-                connection, _SELECT, (tenant, space), request_ids
-            ):
-                decoded = self._decode[space](bytes.fromhex(receipt))
-                found[tenant, space, request_id] = (bytes.fromhex(fingerprint), decoded)
+            rows = connection.select_in(_SELECT, (tenant, int(space)), request_ids)
+            for request_id, fingerprint, receipt in rows:
+                found[tenant, space, request_id] = (fingerprint, self._decode[space](receipt))
         return found
 
     def record(
         self, connection: Connection, now: Micros, receipts: Sequence[tuple[str, RequestKey, object]]
     ) -> None:
         """Records (tenant, key, receipt) of what the transaction is about to commit."""
-        rows = [
+        rows: list[tuple[Any, ...]] = [
             (tenant, int(key.space), key.id, key.fingerprint, self._encode(receipt), _whose(receipt), now)
             for tenant, key, receipt in receipts
         ]
         # Sorted, so that engines with row locks take them in one order.
-        insert_rows(connection, _INSERT, sorted(rows, key=lambda row: row[:3]))
+        rows.sort(key=lambda row: row[:3])
+        connection.insert(_INSERT, rows)
 
 
 def _whose(receipt: object) -> str | None:

@@ -1,7 +1,6 @@
 """What removes rows by age. Rows of an inbox go only in revision order, and the floor tells every later resume."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
@@ -13,7 +12,8 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.notification import EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
-from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, entries_where, finish_entries
+from tocsin_server.store.entries import EntryRow, drop_contents, entries_where, finish_entries, held_entries
+from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
 
 _NEVER_ENTERED = f"""
@@ -25,15 +25,16 @@ _OLDEST = "tenant = ? AND recipient = ? AND revision > 0 ORDER BY revision LIMIT
 # Written in the order of time: of the first rows those that are old enough, and not a look at any of the others.
 _PRUNE_REQUESTS = """
     DELETE FROM requests WHERE pk IN (
-        SELECT pk FROM (SELECT pk, create_time FROM requests ORDER BY pk LIMIT ?2) WHERE create_time < ?1)"""
+        SELECT pk FROM (SELECT pk, create_time FROM requests ORDER BY pk LIMIT :limit) AS oldest
+        WHERE create_time < :before)"""
 
 _PRUNE_EVENTS = """
     DELETE FROM events WHERE pk IN (
-        SELECT pk FROM (SELECT pk, time FROM events ORDER BY pk LIMIT ?2) WHERE time < ?1)"""
+        SELECT pk FROM (SELECT pk, time FROM events ORDER BY pk LIMIT :limit) AS oldest WHERE time < :before)"""
 
 _PRUNE_POSITIONS = """
     DELETE FROM consumer_positions WHERE (tenant, consumer, recipient, filter) IN (
-        SELECT tenant, consumer, recipient, filter FROM consumer_positions WHERE update_time < ? LIMIT ?)"""
+        SELECT tenant, consumer, recipient, filter FROM consumer_positions WHERE update_time < :before LIMIT :limit)"""
 
 
 def expire_entries(transaction: Transaction, commands: Sequence[ExpireEntries]) -> list[SweepReceipt]:
@@ -60,25 +61,25 @@ def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) ->
     receipts = []
     for command in commands:
         counts = [
-            transaction.connection.execute(
-                _PRUNE_REQUESTS, (command.requests_before, command.limit)
-            ).rowcount,
-            transaction.connection.execute(_PRUNE_EVENTS, (command.events_before, command.limit)).rowcount,
-            transaction.connection.execute(
-                _PRUNE_POSITIONS, (command.positions_before, command.limit)
-            ).rowcount,
+            transaction.connection.execute(statement, {"before": before, "limit": command.limit}).rowcount
+            for statement, before in (
+                (_PRUNE_REQUESTS, command.requests_before),
+                (_PRUNE_EVENTS, command.events_before),
+                (_PRUNE_POSITIONS, command.positions_before),
+            )
         ]
         receipts.append(SweepReceipt(sum(counts), max(counts) >= command.limit))
     return receipts
 
 
-def remove_notifications(connection: Connection, entries: Sequence[EntryRow]) -> None:
-    """Removes notifications with all that hangs on them but events, which have an age of their own."""
+def remove_notifications(connection: Connection, tenant: str, entries: Sequence[EntryRow]) -> None:
+    """Removes a tenant's notifications with all that hangs on them but events, which have an age of their own."""
     drop_contents(connection, entries)
-    connection.executemany("DELETE FROM notifications WHERE pk = ?", [(entry.pk,) for entry in entries])
-    connection.executemany(
-        "DELETE FROM timers WHERE tenant = ? AND notification_id = ?",
-        [(entry.tenant, entry.id) for entry in entries],
+    connection.rows_in("DELETE FROM notifications WHERE pk {in_keys}", (), [entry.pk for entry in entries])
+    connection.rows_in(
+        "DELETE FROM timers WHERE tenant = ? AND notification_id {in_keys}",
+        (tenant,),
+        [entry.id for entry in entries],
     )
 
 
@@ -89,7 +90,7 @@ def _expire(transaction: Transaction, command: ExpireEntries) -> int:
     stored = [
         entry
         for tenant, ids in by_tenant.items()
-        for entry in entries_by_id(transaction.connection, tenant, ids).values()
+        for entry in held_entries(transaction, tenant, ids).values()
         if entry.state == NotificationState.STORED
     ]
     finish_entries(transaction, stored, NotificationState.EXPIRED, EventKind.EXPIRED)
@@ -108,7 +109,7 @@ def _prune(transaction: Transaction, tenant: str, recipient: str, cutoff: Micros
         if entry.change_time >= cutoff or entry.state == NotificationState.STORED:
             break
         old.append(entry)
-    remove_notifications(connection, never_entered + old)
+    remove_notifications(connection, tenant, never_entered + old)
     if old:
         # What is gone counts nowhere.
         transaction.keep(replace(inbox, floor=old[-1].revision))

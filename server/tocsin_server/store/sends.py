@@ -8,14 +8,31 @@ from tocsin_server.domain.errors import QuotaExceeded, TocsinError
 from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
 from tocsin_server.domain.sending import Plan, settle
-from tocsin_server.store.statements import insert_rows
+from tocsin_server.store.sql import Insert
 from tocsin_server.store.transaction import Transaction
 
-_INSERT_NOTIFICATIONS = """
-    INSERT INTO notifications (
-        tenant, id, recipient, category, priority, thread, state, status, revision, content_revision, content_id,
-        envelope, trace, create_time, change_time, expire_time, deliver_time
-    )"""
+_INSERT_NOTIFICATIONS = Insert(
+    "notifications",
+    (
+        "tenant",
+        "id",
+        "recipient",
+        "category",
+        "priority",
+        "thread",
+        "state",
+        "status",
+        "revision",
+        "content_revision",
+        "content_id",
+        "envelope",
+        "trace",
+        "create_time",
+        "change_time",
+        "expire_time",
+        "deliver_time",
+    ),
+)
 
 _STATES: dict[Disposition, NotificationState] = {
     Disposition.STORED: NotificationState.STORED,
@@ -101,7 +118,7 @@ def _write(transaction: Transaction, planned: Sequence[tuple[StoreNotification, 
             )
         )
         _announce(transaction, command, plan, revision)
-    insert_rows(transaction.connection, _INSERT_NOTIFICATIONS, rows)
+    transaction.connection.insert(_INSERT_NOTIFICATIONS, rows)
 
 
 def _announce(transaction: Transaction, command: StoreNotification, plan: Plan, revision: int) -> None:

@@ -1,4 +1,4 @@
-"""The embedded store as one thing: opened under its lock, migrated, with its writer and its readers."""
+"""The store as one thing: opened, migrated, with its writer and its readers, whichever its engine is."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -6,10 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import structlog
-
 from tocsin_server.domain import commands
-from tocsin_server.domain.access import DEFAULT_TENANT
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Clock, StoreFacts
@@ -25,15 +22,12 @@ from tocsin_server.store import (
     tenants,
     timers,
 )
-from tocsin_server.store.database import connection_of, open_database, storage_errors
-from tocsin_server.store.facts import CommitCountFile, ensure_facts, read_commit_count
-from tocsin_server.store.lock import exclusive
-from tocsin_server.store.migrate import migrate_up
+from tocsin_server.store.engine import Engine, EngineUnusable
+from tocsin_server.store.groups import GroupReport, Handler, WriterLimits
 from tocsin_server.store.pool import ReadPool
 from tocsin_server.store.readers import Readers
-from tocsin_server.store.writer import GroupCommitWriter, GroupReport, Handler, WriterLimits
-
-log = structlog.get_logger(__name__)
+from tocsin_server.store.sqlite.engine import SqliteEngine
+from tocsin_server.store.writer import GroupCommitWriter
 
 HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.StoreNotification: sends.store_notifications,
@@ -59,18 +53,19 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.Recall: requests.recall,
 }
 
-_DEFAULT_TENANT = """
-    INSERT INTO tenants (name, display_name, state, quotas, create_time) VALUES (?, 'Default', 1, X'80', ?)
-    ON CONFLICT DO NOTHING"""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoreOptions:
     """How the store is opened."""
 
     path: Path
+    """The SQLite file."""
+    url: str | None = None
+    """Of a Postgres database, instead of the file."""
     cache_bytes: int
     reader_threads: int
+    writer_threads: int = 1
+    """On Postgres; an embedded database has one."""
     retention: Micros
     default_quotas: Quotas
     max_queue_bytes: Callable[[str], int]
@@ -95,22 +90,17 @@ class Store:
 async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store]:
     """Opens the store, and closes it when everything that was queued is written.
 
-    Raises StoreLocked when another process has it, StorageUnavailable when it cannot be opened.
+    Raises StoreLocked when another process has it, EngineUnusable, StorageUnavailable when it cannot be opened.
     """
-    with exclusive(options.path):
-        side_file = CommitCountFile(options.path)
-        _prepare(options, side_file, clock)
-        pool = ReadPool(
-            open_database(options.path, cache_bytes=options.cache_bytes, read_only=True),
-            options.reader_threads,
-        )
+    engine = open_engine(options, clock)
+    with engine.alone():
+        engine.prepare()
+        pool = ReadPool(engine, options.reader_threads)
         readers = Readers(pool, clock)
         writer = GroupCommitWriter(
-            open_database(options.path, cache_bytes=options.cache_bytes),
+            engine,
             HANDLERS,
-            clock,
             WriterLimits(options.max_queue_bytes, options.default_quotas, options.retention),
-            side_file,
             on_group=options.on_group,
             on_storage_error=options.on_storage_error,
         )
@@ -128,16 +118,14 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
             pool.close()
 
 
-def _prepare(options: StoreOptions, side_file: CommitCountFile, clock: Clock) -> None:
-    """Migrates, and writes what every store has."""
-    database = open_database(options.path, cache_bytes=options.cache_bytes)
-    with storage_errors(), database.connection_context():
-        for name in migrate_up(database):
-            log.info("migrated", migration=name)
-        with database.atomic("IMMEDIATE"):
-            connection = connection_of(database)
-            connection.execute(_DEFAULT_TENANT, (DEFAULT_TENANT, clock.now()))
-            rewound = ensure_facts(connection, side_file)
-        if rewound:
-            log.warning("the database was set back; a new epoch begins and every stream starts anew")
-            side_file.write(read_commit_count(connection))
+def open_engine(options: StoreOptions, clock: Clock) -> Engine:
+    """The engine that the options ask for. Raises EngineUnusable."""
+    if options.url is None:
+        return SqliteEngine(options.path, options.cache_bytes, clock)
+    if not options.url.startswith(("postgresql://", "postgres://")):
+        raise EngineUnusable("database_url is not one of Postgres: postgresql://user@host/database")
+    try:
+        from tocsin_server.store.postgres.engine import PostgresEngine
+    except ImportError as error:
+        raise EngineUnusable("Postgres needs a library: pip install 'tocsin[postgres]'") from error
+    return PostgresEngine(options.url, options.writer_threads, clock)

@@ -1,7 +1,6 @@
 """Tenants: CreateTenant, ChangeTenant and EraseTenant, and what is read about them."""
 
 from collections.abc import Sequence
-from sqlite3 import Connection
 from typing import Any
 
 from msgspec import msgpack
@@ -11,6 +10,7 @@ from tocsin_server.domain.errors import TenantExists, TenantNotFound, TocsinErro
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.value import replace
 from tocsin_server.store.pool import ReadPool
+from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
 
 _SELECT = "SELECT name, display_name, state, quotas, create_time FROM tenants"
@@ -28,7 +28,9 @@ _DELETE_NOTIFICATIONS = """
 # Each walks an index that begins with the tenant. Keys go with the last rows: until then they are refused as those of a
 # tenant that is being deleted, rather than as unknown.
 _DELETE_ROWS = tuple(
-    f"DELETE FROM {table} WHERE tenant = ?1 AND ({key}) IN (SELECT {key} FROM {table} WHERE tenant = ?1 LIMIT ?2)"
+    f"""
+    DELETE FROM {table} WHERE tenant = :tenant
+        AND ({key}) IN (SELECT {key} FROM {table} WHERE tenant = :tenant LIMIT :limit)"""
     for table, key in (
         ("events", "pk"),
         ("timers", "pk"),
@@ -74,7 +76,7 @@ def _create(transaction: Transaction, command: CreateTenant) -> Tenant | TocsinE
 
 
 def _change(transaction: Transaction, command: ChangeTenant) -> Tenant | TocsinError:
-    before = _read(transaction.connection, command.name)
+    before = _locked(transaction.connection, command.name)
     if before is None:
         return TenantNotFound(tenant=command.name)
     if before.state is TenantState.DELETING:
@@ -91,16 +93,19 @@ def _change(transaction: Transaction, command: ChangeTenant) -> Tenant | TocsinE
 
 def _erase(transaction: Transaction, command: EraseTenant) -> SweepReceipt:
     connection = transaction.connection
-    tenant = _read(connection, command.name)
+    tenant = _locked(connection, command.name)
     if tenant is None or tenant.state is not TenantState.DELETING:
         return SweepReceipt(0)
     contents = connection.execute(_DELETE_NOTIFICATIONS, (command.name, command.limit)).fetchall()
-    connection.executemany("DELETE FROM contents WHERE id = ?", contents)
+    ids = [id for (id,) in contents if id is not None]
+    connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
     erased = len(contents)
     for statement in _DELETE_ROWS:
         if erased >= command.limit:
             return SweepReceipt(erased, more=True)
-        erased += connection.execute(statement, (command.name, command.limit - erased)).rowcount
+        erased += connection.execute(
+            statement, {"tenant": command.name, "limit": command.limit - erased}
+        ).rowcount
     if erased >= command.limit:
         return SweepReceipt(erased, more=True)
     connection.execute("DELETE FROM tenants WHERE name = ?", (command.name,))
@@ -126,6 +131,11 @@ class TenantRows:
     async def tenant(self, name: str) -> Tenant | None:
         """See `ports.TenantReader`."""
         return await self._pool.run(lambda connection: _read(connection, name))
+
+
+def _locked(connection: Connection, name: str) -> Tenant | None:
+    rows = connection.rows_in(f"{_SELECT} WHERE name {{in_keys}} {{for_update}}", (), (name,))
+    return _tenant(*rows[0]) if rows else None
 
 
 def _read(connection: Connection, name: str) -> Tenant | None:

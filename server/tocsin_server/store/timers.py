@@ -18,7 +18,9 @@ from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, 
 from tocsin_server.store.marks import apply_mark
 from tocsin_server.store.transaction import Transaction
 
-_DELETE = "DELETE FROM timers WHERE pk IN ({}) RETURNING pk"
+# Of what another replica is deleting, nothing is waited for: it takes effect there.
+_DELETE = """
+    DELETE FROM timers WHERE pk IN (SELECT pk FROM timers WHERE pk {in_keys} {skip_locked}) RETURNING pk"""
 
 _SELECT_BYTES = """
     SELECT c.body, n.envelope, n.trace FROM notifications n JOIN contents c ON c.id = n.content_id WHERE n.pk = ?"""
@@ -26,10 +28,9 @@ _SELECT_BYTES = """
 
 def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list[bool]:
     """Deletes the rows of all, then applies the effects of those that were there, in their order."""
-    places = ", ".join("?" * len(commands))
-    ids = [command.timer.id for command in commands]
-    unfired = {id for (id,) in transaction.connection.execute(_DELETE.format(places), ids).fetchall()}
     transaction.lock_inboxes((command.timer.tenant, command.timer.recipient) for command in commands)
+    ids = [command.timer.id for command in commands]
+    unfired = {id for (id,) in transaction.connection.rows_in(_DELETE, (), ids)}
     fired: list[bool] = []
     for command in commands:
         timer = command.timer

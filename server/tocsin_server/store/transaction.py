@@ -5,41 +5,62 @@ table.
 """
 
 import secrets
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from sqlite3 import Connection
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from msgspec import msgpack
 
 from tocsin_server.domain.commands import TimerKind
-from tocsin_server.domain.errors import QuotaExceeded
+from tocsin_server.domain.errors import QuotaExceeded, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Committed
 from tocsin_server.store.events import INSERT_EVENTS, event_row
-from tocsin_server.store.statements import insert_rows, select_in
+from tocsin_server.store.sql import Blob, Connection, Insert, Select
 
-_SELECT_INBOXES = """
-    SELECT json_array(recipient, hex(incarnation), revision, floor, unread, unseen, total) AS value
-    FROM inboxes WHERE tenant = ? AND recipient IN"""
-
-_UPSERT_INBOXES = (
-    "INSERT INTO inboxes (tenant, recipient, incarnation, revision, floor, unread, unseen, total)"
+SELECT_INBOXES = Select(
+    ("recipient", Blob("incarnation"), "revision", "floor", "unread", "unseen", "total"),
+    "FROM inboxes WHERE tenant = ? AND recipient {in_keys}",
 )
 
-_ON_INBOX_CONFLICT = """
+_LOCK_INBOXES = replace(SELECT_INBOXES, locking="ORDER BY recipient FOR UPDATE")
+
+_RECIPIENTS_OF = "SELECT DISTINCT recipient FROM notifications WHERE tenant = ? AND id {in_keys}"
+
+_INBOX = ("tenant", "recipient", "incarnation", "revision", "floor", "unread", "unseen", "total")
+
+_UPSERT_INBOXES = Insert(
+    "inboxes",
+    _INBOX,
+    """
     ON CONFLICT (tenant, recipient) DO UPDATE SET
         incarnation = excluded.incarnation, revision = excluded.revision, floor = excluded.floor,
-        unread = excluded.unread, unseen = excluded.unseen, total = excluded.total"""
+        unread = excluded.unread, unseen = excluded.unseen, total = excluded.total""",
+)
 
-_INSERT_RECIPIENTS = "INSERT INTO recipients (tenant, recipient, profile, create_time, update_time)"
+_CLAIM_INBOXES = Insert("inboxes", _INBOX, "ON CONFLICT DO NOTHING RETURNING recipient")
 
-_INSERT_TIMERS = "INSERT INTO timers (tenant, kind, due_time, recipient, notification_id)"
+_GIVE_UP_INBOXES = "DELETE FROM inboxes WHERE tenant = ? AND recipient {in_keys}"
+
+_INSERT_RECIPIENTS = Insert(
+    "recipients",
+    ("tenant", "recipient", "profile", "create_time", "update_time"),
+    "ON CONFLICT DO NOTHING",
+)
+
+_INSERT_CONTENTS = Insert("contents", ("id", "body"))
+
+_INSERT_TIMERS = Insert("timers", ("tenant", "kind", "due_time", "recipient", "notification_id"))
 
 _SELECT_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name = ?"
+
+_LOCK_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name {in_keys} {for_update}"
+
+_UNDER_WAY = 10_000
+"""More than all other transactions under way can add to what a tenant uses. So close to a quota they wait."""
 
 _UPDATE_USAGE = """
     UPDATE tenants SET recipient_count = recipient_count + ?, pending_count = pending_count + ? WHERE name = ?"""
@@ -50,6 +71,12 @@ InboxKey = tuple[str, str]
 """Tenant and recipient."""
 
 
+class Overtaken(StorageUnavailable):
+    """Somebody else has created a recipient meanwhile. To lock its inbox now would be out of order, so that two could
+    wait for each other: the transaction is to be run again.
+    """
+
+
 @dataclass(slots=True)
 class Usage:
     """What a tenant uses, as far as this transaction knows it."""
@@ -57,8 +84,14 @@ class Usage:
     quotas: Quotas
     recipients: int
     pending: int
+    exact: bool
+    """Nobody else can change it before this transaction ends."""
     new_recipients: int = 0
     new_pending: int = 0
+
+    def near(self, count: int, limit: int) -> bool:
+        """Whether so many of what the limit is for may be too many, for all that is known."""
+        return bool(limit) and not self.exact and count > limit - _UNDER_WAY
 
 
 @dataclass(slots=True)
@@ -70,11 +103,12 @@ class Transaction:
     default_quotas: Quotas
     retention: Micros
     """How long entries are kept before they expire by themselves."""
-    next_content_id: int
-    """Contents get their ids here: the writer is the only one who gives them out."""
+    new_content_ids: Callable[[int], Sequence[int]]
     changes: list[InboxChange | InboxErased] = field(default_factory=list)
     credentials_changed: bool = False
     _inboxes: dict[InboxKey, Inbox | None] = field(default_factory=dict)
+    _claimed: set[InboxKey] = field(default_factory=set)
+    """Rows that this transaction has made for recipients that may come to be in it."""
     _changed: dict[InboxKey, Inbox] = field(default_factory=dict)
     _recipients: list[tuple[Any, ...]] = field(default_factory=list)
     _events: list[tuple[Any, ...]] = field(default_factory=list)
@@ -82,18 +116,30 @@ class Transaction:
     _usage: dict[str, Usage] = field(default_factory=dict)
     _earliest_timer: Micros | None = None
 
-    def lock_inboxes(self, keys: Iterable[InboxKey]) -> None:
-        """Loads the counter rows of those that are not loaded yet, in sorted order."""
+    def lock_inboxes(self, keys: Iterable[InboxKey], creatable: Collection[InboxKey] = ()) -> None:
+        """Loads and locks the counter rows of those that are not loaded yet, in sorted order.
+
+        Those of `creatable` that do not exist are claimed: until the transaction ends nobody else creates them. Raises
+        Overtaken.
+        """
         missing: dict[str, list[str]] = {}
         for tenant, recipient in sorted({key for key in keys if key not in self._inboxes}):
             missing.setdefault(tenant, []).append(recipient)
         for tenant, recipients in missing.items():
             self._inboxes.update(dict.fromkeys(((tenant, recipient) for recipient in recipients), None))
-            for row in select_in(self.connection, _SELECT_INBOXES, (tenant,), recipients):
-                recipient, incarnation, revision, floor, *counts = row
-                self._inboxes[tenant, recipient] = Inbox(
-                    tenant, recipient, bytes.fromhex(incarnation), revision, floor, Counts(*counts)
-                )
+            self._load(tenant, recipients)
+            if self.connection.row_locks and creatable:
+                self._claim(tenant, [each for each in recipients if (tenant, each) in creatable])
+
+    def owners(self, tenant: str, ids: Sequence[bytes]) -> list[InboxKey]:
+        """Whose the notifications are, which never changes."""
+        return [
+            (tenant, recipient) for (recipient,) in self.connection.rows_in(_RECIPIENTS_OF, (tenant,), ids)
+        ]
+
+    def holds(self, tenant: str, recipient: str) -> bool:
+        """Whether nobody else can change what is in the inbox before this transaction ends."""
+        return not self.connection.row_locks or (tenant, recipient) in self._inboxes
 
     def inbox(self, tenant: str, recipient: str) -> Inbox | None:
         """A locked inbox as the transaction has left it so far; None: the recipient does not exist."""
@@ -106,6 +152,8 @@ class Transaction:
         """The inbox of a recipient that does not exist; `keep` creates it. Raises QuotaExceeded."""
         usage = self.usage(tenant)
         limit = usage.quotas.max_recipients
+        if usage.near(usage.recipients + usage.new_recipients, limit):
+            self._make_exact(tenant, usage)
         if limit and usage.recipients + usage.new_recipients >= limit:
             raise QuotaExceeded(quota="max_recipients", limit=limit)
         return Inbox(tenant, recipient, secrets.token_bytes(8))
@@ -137,6 +185,8 @@ class Transaction:
         """Counts notifications that wait for a time, or, negative, no longer do. Raises QuotaExceeded."""
         usage = self.usage(tenant)
         limit = usage.quotas.max_pending
+        if count > 0 and usage.near(usage.pending + usage.new_pending, limit):
+            self._make_exact(tenant, usage)
         if count > 0 and limit and usage.pending + usage.new_pending + count > limit:
             raise QuotaExceeded(quota="max_pending", limit=limit)
         usage.new_pending += count
@@ -148,7 +198,8 @@ class Transaction:
             row = self.connection.execute(_SELECT_USAGE, (tenant,)).fetchone()
             quotas, recipients, pending = row or (EMPTY_PROFILE, 0, 0)
             quotas = msgpack.decode(quotas, type=Quotas).or_defaults(self.default_quotas)
-            usage = self._usage[tenant] = Usage(quotas, recipients, pending)
+            exact = not self.connection.row_locks
+            usage = self._usage[tenant] = Usage(quotas, recipients, pending, exact)
         return usage
 
     def add_event(self, tenant: str, notification_id: bytes, event: Event) -> None:
@@ -163,42 +214,69 @@ class Transaction:
         if self._earliest_timer is None or due_time < self._earliest_timer:
             self._earliest_timer = due_time
 
-    def add_contents(self, bodies: Iterable[bytes]) -> range:
+    def add_contents(self, bodies: Sequence[bytes]) -> Sequence[int]:
         """Stores contents; their ids."""
-        first = self.next_content_id
-        rows = list(enumerate(bodies, first))
-        insert_rows(self.connection, "INSERT INTO contents (id, body)", rows)
-        self.next_content_id += len(rows)
-        return range(first, self.next_content_id)
+        ids = self.new_content_ids(len(bodies))
+        self.connection.insert(_INSERT_CONTENTS, list(zip(ids, bodies, strict=True)))
+        return ids
 
     def flush(self) -> None:
         """Writes what was handed over since the last time."""
-        insert_rows(self.connection, _INSERT_RECIPIENTS, self._recipients, "ON CONFLICT DO NOTHING")
-        rows = [
-            (
-                inbox.tenant,
-                inbox.recipient,
-                inbox.incarnation,
-                inbox.revision,
-                inbox.floor,
-                inbox.counts.unread,
-                inbox.counts.unseen,
-                inbox.counts.total,
-            )
-            for inbox in self._changed.values()
-        ]
-        insert_rows(self.connection, _UPSERT_INBOXES, rows, _ON_INBOX_CONFLICT)
-        insert_rows(self.connection, INSERT_EVENTS, self._events)
-        insert_rows(self.connection, _INSERT_TIMERS, self._timers)
-        for tenant, usage in self._usage.items():
-            if usage.new_recipients or usage.new_pending:
-                self.connection.execute(_UPDATE_USAGE, (usage.new_recipients, usage.new_pending, tenant))
-                usage.recipients += usage.new_recipients
-                usage.pending += usage.new_pending
-                usage.new_recipients = usage.new_pending = 0
+        self.connection.insert(_INSERT_RECIPIENTS, self._recipients)
+        self.connection.insert(_UPSERT_INBOXES, [_inbox_row(inbox) for inbox in self._changed.values()])
+        self.connection.insert(INSERT_EVENTS, self._events)
+        self.connection.insert(_INSERT_TIMERS, self._timers)
         for written in (self._recipients, self._changed, self._events, self._timers):
             written.clear()
+
+    def finish(self) -> None:
+        """Writes what comes last: rows of tenants, for which all their writers wait, and in sorted order."""
+        unused: dict[str, list[str]] = {}
+        for tenant, recipient in self._claimed:
+            if self._inboxes[tenant, recipient] is None:
+                unused.setdefault(tenant, []).append(recipient)
+        for tenant, recipients in unused.items():
+            self.connection.rows_in(_GIVE_UP_INBOXES, (tenant,), recipients)
+        for tenant, usage in sorted(self._usage.items()):
+            if usage.new_recipients or usage.new_pending:
+                self.connection.execute(_UPDATE_USAGE, (usage.new_recipients, usage.new_pending, tenant))
 
     def committed(self) -> Committed:
         """What others want to know once this is committed."""
         return Committed(tuple(self.changes), self._earliest_timer, self.credentials_changed)
+
+    def _make_exact(self, tenant: str, usage: Usage) -> None:
+        for _, usage.recipients, usage.pending in self.connection.rows_in(_LOCK_USAGE, (), (tenant,)):
+            usage.exact = True
+
+    def _load(self, tenant: str, recipients: Sequence[str]) -> None:
+        for row in self.connection.select_in(_LOCK_INBOXES, (tenant,), recipients):
+            self._inboxes[tenant, row[0]] = inbox_of(tenant, row)
+
+    def _claim(self, tenant: str, recipients: Sequence[str]) -> None:
+        """Makes rows for those that do not exist. Raises Overtaken."""
+        absent = [recipient for recipient in recipients if self._inboxes[tenant, recipient] is None]
+        rows = [_inbox_row(Inbox(tenant, recipient, secrets.token_bytes(8))) for recipient in absent]
+        claimed = self.connection.insert(_CLAIM_INBOXES, rows)
+        if len(claimed) < len(absent):
+            raise Overtaken
+        self._claimed.update((tenant, recipient) for recipient in absent)
+
+
+def inbox_of(tenant: str, row: Sequence[Any]) -> Inbox:
+    """A row of SELECT_INBOXES as a value."""
+    recipient, incarnation, revision, floor, *counts = row
+    return Inbox(tenant, recipient, incarnation, revision, floor, Counts(*counts))
+
+
+def _inbox_row(inbox: Inbox) -> tuple[Any, ...]:
+    return (
+        inbox.tenant,
+        inbox.recipient,
+        inbox.incarnation,
+        inbox.revision,
+        inbox.floor,
+        inbox.counts.unread,
+        inbox.counts.unseen,
+        inbox.counts.total,
+    )

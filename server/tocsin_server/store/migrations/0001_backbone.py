@@ -1,9 +1,9 @@
 """The tables of the backbone. Each says what it keeps, for how long, and what removes its rows."""
 
-from peewee import Database
+from peewee import Database, PostgresqlDatabase
 from playhouse.migrate import SchemaMigrator
 
-from tocsin_server.store.tables import FOR_EVER, Table
+from tocsin_server.store.tables import FOR_EVER, POSTGRES_WORDS, SQLITE_WORDS, Table
 
 TABLES = {
     "store_facts": Table(
@@ -12,9 +12,9 @@ TABLES = {
         (),
         """
             CREATE TABLE store_facts (
-                name TEXT PRIMARY KEY,
-                value BLOB NOT NULL
-            ) WITHOUT ROWID
+                name {text} PRIMARY KEY,
+                value {blob} NOT NULL
+            ) {keyed}
         """,
     ),
     "tenants": Table(
@@ -23,14 +23,14 @@ TABLES = {
         ("EraseTenant",),
         """
             CREATE TABLE tenants (
-                name TEXT PRIMARY KEY,
-                display_name TEXT NOT NULL,
-                state INTEGER NOT NULL,
-                quotas BLOB NOT NULL,
-                recipient_count INTEGER NOT NULL DEFAULT 0,
-                pending_count INTEGER NOT NULL DEFAULT 0,
-                create_time INTEGER NOT NULL
-            ) WITHOUT ROWID
+                name {text} PRIMARY KEY,
+                display_name {text} NOT NULL,
+                state {integer} NOT NULL,
+                quotas {blob} NOT NULL,
+                recipient_count {integer} NOT NULL DEFAULT 0,
+                pending_count {integer} NOT NULL DEFAULT 0,
+                create_time {integer} NOT NULL
+            ) {keyed}
         """,
     ),
     "api_keys": Table(
@@ -39,17 +39,17 @@ TABLES = {
         ("EraseTenant",),
         """
             CREATE TABLE api_keys (
-                id TEXT PRIMARY KEY,
-                tenant TEXT NOT NULL,
-                secret_hash BLOB NOT NULL UNIQUE,
-                display_name TEXT NOT NULL,
-                scopes TEXT NOT NULL,
-                recipients TEXT NOT NULL,
-                categories TEXT NOT NULL,
-                create_time INTEGER NOT NULL,
-                expire_time INTEGER,
-                revoke_time INTEGER
-            ) WITHOUT ROWID
+                id {text} PRIMARY KEY,
+                tenant {text} NOT NULL,
+                secret_hash {blob} NOT NULL UNIQUE,
+                display_name {text} NOT NULL,
+                scopes {text} NOT NULL,
+                recipients {text} NOT NULL,
+                categories {text} NOT NULL,
+                create_time {integer} NOT NULL,
+                expire_time {integer},
+                revoke_time {integer}
+            ) {keyed}
         """,
     ),
     "recipients": Table(
@@ -58,13 +58,13 @@ TABLES = {
         ("EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE recipients (
-                tenant TEXT NOT NULL,
-                recipient TEXT NOT NULL,
-                profile BLOB NOT NULL,
-                create_time INTEGER NOT NULL,
-                update_time INTEGER NOT NULL,
+                tenant {text} NOT NULL,
+                recipient {text} NOT NULL,
+                profile {blob} NOT NULL,
+                create_time {integer} NOT NULL,
+                update_time {integer} NOT NULL,
                 PRIMARY KEY (tenant, recipient)
-            ) WITHOUT ROWID
+            ) {keyed}
         """,
     ),
     "inboxes": Table(
@@ -73,16 +73,16 @@ TABLES = {
         ("EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE inboxes (
-                tenant TEXT NOT NULL,
-                recipient TEXT NOT NULL,
-                incarnation BLOB NOT NULL,
-                revision INTEGER NOT NULL,
-                floor INTEGER NOT NULL,
-                unread INTEGER NOT NULL,
-                unseen INTEGER NOT NULL,
-                total INTEGER NOT NULL,
+                tenant {text} NOT NULL,
+                recipient {text} NOT NULL,
+                incarnation {blob} NOT NULL,
+                revision {integer} NOT NULL,
+                floor {integer} NOT NULL,
+                unread {integer} NOT NULL,
+                unseen {integer} NOT NULL,
+                total {integer} NOT NULL,
                 PRIMARY KEY (tenant, recipient)
-            ) WITHOUT ROWID
+            ) {keyed}
         """,
     ),
     "notifications": Table(
@@ -91,31 +91,31 @@ TABLES = {
         ("PruneInboxes", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE notifications (
-                pk INTEGER PRIMARY KEY AUTOINCREMENT,
-                tenant TEXT NOT NULL,
-                id BLOB NOT NULL,
-                recipient TEXT NOT NULL,
-                category TEXT NOT NULL,
-                priority INTEGER NOT NULL,
-                thread TEXT NOT NULL,
-                state INTEGER NOT NULL,
-                status INTEGER,
-                revision INTEGER NOT NULL,
-                content_revision INTEGER NOT NULL,
-                content_id INTEGER,
-                envelope BLOB NOT NULL,
-                trace BLOB NOT NULL,
-                create_time INTEGER NOT NULL,
-                change_time INTEGER NOT NULL,
-                expire_time INTEGER,
-                deliver_time INTEGER,
-                seen_time INTEGER,
-                read_time INTEGER,
-                archived_time INTEGER,
-                snoozed_until INTEGER,
-                final_time INTEGER,
-                interacted_time INTEGER
-            )
+                pk {ever_rising},
+                tenant {text} NOT NULL,
+                id {blob} NOT NULL,
+                recipient {text} NOT NULL,
+                category {text} NOT NULL,
+                priority {integer} NOT NULL,
+                thread {text} NOT NULL,
+                state {integer} NOT NULL,
+                status {integer},
+                revision {integer} NOT NULL,
+                content_revision {integer} NOT NULL,
+                content_id {integer},
+                envelope {blob} NOT NULL,
+                trace {blob} NOT NULL,
+                create_time {integer} NOT NULL,
+                change_time {integer} NOT NULL,
+                expire_time {integer},
+                deliver_time {integer},
+                seen_time {integer},
+                read_time {integer},
+                archived_time {integer},
+                snoozed_until {integer},
+                final_time {integer},
+                interacted_time {integer}
+            ) {changing}
         """,
     ),
     "contents": Table(
@@ -131,8 +131,8 @@ TABLES = {
         ),
         """
             CREATE TABLE contents (
-                id INTEGER PRIMARY KEY,
-                body BLOB NOT NULL
+                id {key},
+                body {blob} NOT NULL
             )
         """,
     ),
@@ -142,14 +142,14 @@ TABLES = {
         ("PruneHistory", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE requests (
-                pk INTEGER PRIMARY KEY,
-                tenant TEXT NOT NULL,
-                space INTEGER NOT NULL,
-                request_id TEXT NOT NULL,
-                fingerprint BLOB NOT NULL,
-                receipt BLOB NOT NULL,
-                recipient TEXT,
-                create_time INTEGER NOT NULL
+                pk {rising},
+                tenant {text} NOT NULL,
+                space {integer} NOT NULL,
+                request_id {text} NOT NULL,
+                fingerprint {blob} NOT NULL,
+                receipt {blob} NOT NULL,
+                recipient {text},
+                create_time {integer} NOT NULL
             )
         """,
     ),
@@ -159,13 +159,13 @@ TABLES = {
         ("PruneHistory", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE events (
-                pk INTEGER PRIMARY KEY,
-                tenant TEXT NOT NULL,
-                notification_id BLOB NOT NULL,
-                kind INTEGER NOT NULL,
-                time INTEGER NOT NULL,
-                revision INTEGER NOT NULL,
-                detail BLOB
+                pk {rising},
+                tenant {text} NOT NULL,
+                notification_id {blob} NOT NULL,
+                kind {integer} NOT NULL,
+                time {integer} NOT NULL,
+                revision {integer} NOT NULL,
+                detail {blob}
             )
         """,
     ),
@@ -175,12 +175,12 @@ TABLES = {
         ("FireTimer", "PruneInboxes", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE timers (
-                pk INTEGER PRIMARY KEY,
-                tenant TEXT NOT NULL,
-                kind INTEGER NOT NULL,
-                due_time INTEGER NOT NULL,
-                recipient TEXT NOT NULL,
-                notification_id BLOB NOT NULL
+                pk {rising},
+                tenant {text} NOT NULL,
+                kind {integer} NOT NULL,
+                due_time {integer} NOT NULL,
+                recipient {text} NOT NULL,
+                notification_id {blob} NOT NULL
             )
         """,
     ),
@@ -190,15 +190,15 @@ TABLES = {
         ("PruneHistory", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE consumer_positions (
-                tenant TEXT NOT NULL,
-                consumer TEXT NOT NULL,
-                recipient TEXT NOT NULL,
-                filter BLOB NOT NULL,
-                incarnation BLOB NOT NULL,
-                revision INTEGER NOT NULL,
-                update_time INTEGER NOT NULL,
+                tenant {text} NOT NULL,
+                consumer {text} NOT NULL,
+                recipient {text} NOT NULL,
+                filter {blob} NOT NULL,
+                incarnation {blob} NOT NULL,
+                revision {integer} NOT NULL,
+                update_time {integer} NOT NULL,
                 PRIMARY KEY (tenant, consumer, recipient, filter)
-            ) WITHOUT ROWID
+            ) {keyed}
         """,
     ),
 }
@@ -220,9 +220,16 @@ INDEXES = (
 )
 
 
+POSTGRES_SEQUENCE = "CREATE SEQUENCE content_ids AS bigint INCREMENT BY 1000"
+"""Each value stands for as many ids of contents, which a writer then gives out by itself."""
+
+
 def up(migrator: SchemaMigrator, db: Database) -> None:
     """Creates every table and index."""
-    for statement in (*(table.create for table in TABLES.values()), *INDEXES):
+    postgres = isinstance(db, PostgresqlDatabase)
+    words = POSTGRES_WORDS if postgres else SQLITE_WORDS
+    tables = (table.create.format(**words) for table in TABLES.values())
+    for statement in (*tables, *INDEXES, *((POSTGRES_SEQUENCE,) if postgres else ())):
         db.execute_sql(statement)  # type: ignore[no-untyped-call]
 
 
@@ -230,3 +237,5 @@ def down(migrator: SchemaMigrator, db: Database) -> None:
     """Drops every table, and with it everything that was stored."""
     for table in TABLES:
         db.execute_sql(f"DROP TABLE {table}")  # type: ignore[no-untyped-call]
+    if isinstance(db, PostgresqlDatabase):
+        db.execute_sql("DROP SEQUENCE content_ids")  # type: ignore[no-untyped-call]

@@ -9,6 +9,7 @@ from peewee import DatabaseError as PeeweeDatabaseError
 from peewee import SqliteDatabase
 
 from tocsin_server.domain.errors import StorageUnavailable
+from tocsin_server.store.sqlite.connection import SqliteConnection
 
 BUSY_TIMEOUT_SECONDS = 2.0
 """How long a statement waits for another process that holds the file's lock."""
@@ -53,24 +54,17 @@ def open_database(path: Path, *, cache_bytes: int, read_only: bool = False) -> S
         pragmas=pragmas,
         timeout=BUSY_TIMEOUT_SECONDS,
         cached_statements=CACHED_STATEMENTS,
+        factory=SqliteConnection,
         check_same_thread=False,
     )
 
 
-def connection_of(database: SqliteDatabase) -> sqlite3.Connection:
+def connection_of(database: SqliteDatabase) -> SqliteConnection:
     """The calling thread's connection, opened when it is not."""
     if database.is_closed():
         database.connect()
-    connection: sqlite3.Connection = database.connection()  # type: ignore[no-untyped-call]
+    connection: SqliteConnection = database.connection()  # type: ignore[no-untyped-call]
     return connection
-
-
-@contextmanager
-def snapshot(connection: sqlite3.Connection) -> Iterator[None]:
-    """All that is read within the block is of one moment. After an error the connection is to be closed."""
-    connection.execute("BEGIN")
-    yield
-    connection.execute("COMMIT")
 
 
 def is_unavailable(error: BaseException) -> bool:

@@ -1,0 +1,207 @@
+"""Connections to Postgres: how they are opened, and how statements reach them.
+
+Rows go in as one JSON parameter, whose text is the same for any number of them, and keys as one array. So the texts are
+few, and each connection keeps them prepared.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, lru_cache
+from typing import Any
+
+import psycopg
+from msgspec import json
+from psycopg.conninfo import conninfo_to_dict
+
+from tocsin_server.store.sql import Blob, Cursor, Insert, Parameters, Select, Update
+
+CONNECT_TIMEOUT_SECONDS = 5
+
+STATEMENT_TIMEOUT_SECONDS = 15
+"""A statement that takes longer is given up, and so is waiting for a commit: what was asked for is refused."""
+
+LOCK_TIMEOUT_SECONDS = 5
+
+IDLE_TIMEOUT_SECONDS = 15
+"""A transaction whose process has stopped gives up its locks after this."""
+
+LOST_AFTER_SECONDS = 10
+"""A connection that nothing comes back on is lost after this."""
+
+_SETTINGS = {
+    "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
+    "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
+    "idle_in_transaction_session_timeout": f"{IDLE_TIMEOUT_SECONDS}s",
+    "synchronous_commit": "on",
+    "default_transaction_isolation": r"read\ committed",
+    "jit": "off",
+}
+
+_STATEMENTS_KEPT = 512
+
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
+
+_MARKERS = {
+    "{in_keys}": "= ANY(?)",
+    "{for_update}": "FOR UPDATE",
+    "{skip_locked}": "FOR UPDATE SKIP LOCKED",
+}
+
+_PLACES = re.compile(r"\?|(?<!:):([a-z_][a-z0-9_]*)|INDEXED BY \w+|%")
+"""Of values, the hint that SQLite takes, and what would be taken for a place."""
+
+
+def options_of(url: str, *, patient: bool = False) -> dict[str, Any]:
+    """What a connection is opened with; what the URL says wins, but for what the store relies on.
+
+    A patient one waits for locks and statements as long as they take.
+    """
+    given = conninfo_to_dict(url)
+    chosen = {name: value for name, value in _SETTINGS.items() if not (patient and name.endswith("timeout"))}
+    settings = " ".join(f"-c {name}={value}" for name, value in chosen.items())
+    return {
+        "application_name": "tocsin",
+        "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+        "tcp_user_timeout": LOST_AFTER_SECONDS * 1000,
+        "keepalives_idle": LOST_AFTER_SECONDS,
+        # A standby is as good as no database: it cannot be written to, and what it shows may be old.
+        "target_session_attrs": "read-write",
+        **given,
+        "client_encoding": "UTF8",
+        "options": f"{given.get('options', '')} {settings}".strip(),
+    }
+
+
+def open_connection(options: Mapping[str, Any]) -> "PostgresConnection":
+    """A connection that begins no transaction by itself. Raises psycopg.OperationalError."""
+    raw = psycopg.connect(**options, autocommit=True)
+    raw.prepared_max = _STATEMENTS_KEPT
+    return PostgresConnection(raw)
+
+
+class PostgresConnection:
+    """Implements `sql.Connection`."""
+
+    row_locks = True
+
+    def __init__(self, raw: psycopg.Connection[Any]) -> None:
+        self._raw = raw
+
+    @property
+    def lost(self) -> bool:
+        """See `sql.Connection`."""
+        return self._raw.broken
+
+    def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
+        """See `sql.Connection`."""
+        return self._raw.execute(_translated(sql), parameters, binary=True)
+
+    def execute_all(self, sql: str) -> list[Any]:
+        """Runs statements without values at once; the last one's row, or what it is called when done."""
+        cursor = self._raw.execute(sql, prepare=False)
+        while cursor.nextset():
+            pass
+        return list(cursor.fetchone() or ()) if cursor.description else [cursor.statusmessage]
+
+    def select(self, select: Select, parameters: Parameters = (), /) -> list[Any]:
+        """See `sql.Connection`."""
+        return self.execute(_select_text(select), parameters).fetchall()
+
+    def select_in(
+        self, select: Select, fixed: Sequence[Any], keys: Sequence[Any], after: Sequence[Any] = (), /
+    ) -> list[Any]:
+        """See `sql.Connection`."""
+        if not keys:
+            return []
+        return self.execute(_select_text(select), (*fixed, list(keys), *after)).fetchall()
+
+    def rows_in(self, sql: str, fixed: Sequence[Any], keys: Sequence[Any], /) -> list[Any]:
+        """See `sql.Connection`."""
+        if not keys:
+            return []
+        cursor = self._raw.execute(_translated(sql), (*fixed, list(keys)), binary=True)
+        return cursor.fetchall() if cursor.description else []
+
+    def insert(self, insert: Insert, rows: Sequence[Sequence[Any]], /) -> list[Any]:
+        """See `sql.Connection`."""
+        if not rows:
+            return []
+        cursor = self._raw.execute(_insert_text(insert), (_records(insert.columns, rows),), binary=True)
+        return cursor.fetchall() if cursor.description else []
+
+    def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:
+        """See `sql.Connection`."""
+        if rows:
+            self._raw.execute(_update_text(update), (_records((update.key, *update.columns), rows),))
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """See `sql.Connection`."""
+        self.execute(_SNAPSHOT)
+        yield
+        self.execute("COMMIT")
+
+    def close(self) -> None:
+        """See `sql.Connection`."""
+        self._raw.close()
+
+
+@lru_cache(1_024)
+def _translated(sql: str) -> str:
+    """A text in Postgres's words, with psycopg's places for values."""
+    for marker, words in _MARKERS.items():
+        sql = sql.replace(marker, words)
+    return _PLACES.sub(_place, sql)
+
+
+def _place(found: re.Match[str]) -> str:
+    match found[0]:
+        case "?":
+            return "%s"
+        case "%":
+            return "%%"
+        case hint if hint.startswith("INDEXED"):
+            return ""
+        case _:
+            return f"%({found[1]})s"
+
+
+@lru_cache(1_024)
+def _select_text(select: Select) -> str:
+    columns = ", ".join(
+        column.within.format(column.column) if isinstance(column, Blob) else column
+        for column in select.columns
+    )
+    return f"SELECT {columns} {select.source} {select.locking}"
+
+
+@cache
+def _insert_text(insert: Insert) -> str:
+    """A record is read by the types of the table's own columns."""
+    table, columns = insert.table, ", ".join(insert.columns)
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {columns} FROM json_populate_recordset(NULL::{table}, %s)"
+        f" {insert.ending}"
+    )
+
+
+@cache
+def _update_text(update: Update) -> str:
+    table, key = update.table, update.key
+    changes = ", ".join(f"{column} = changed.{column}" for column in update.columns)
+    return (
+        f"UPDATE {table} SET {changes} FROM json_populate_recordset(NULL::{table}, %s) AS changed"
+        f" WHERE {table}.{key} = changed.{key}"
+    )
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Rows as JSON, bytes in the form that a column of them reads."""
+    return json.encode([
+        {
+            column: "\\x" + value.hex() if type(value) is bytes else value
+            for column, value in zip(columns, row, strict=True)
+        }
+        for row in rows
+    ]).decode()  # fmt: skip
