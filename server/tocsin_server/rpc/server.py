@@ -1,5 +1,6 @@
 """The gRPC server: what it serves, where it listens, and how it ends."""
 
+import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -31,6 +32,9 @@ from tocsin_server.service.tenants import Tenants
 
 _PACKAGE = "/tocsin.v1."
 
+_UNTIL_STOPPED_SECONDS = 86_400.0
+"""Longer than any drain."""
+
 _RECEIVE_FACTOR = 4
 """gRPC itself refuses only what is this much above the limit: it can say no more than that, and we say how much."""
 
@@ -53,6 +57,10 @@ class Services:
 class ServerOptions:
     """Limits and times, in seconds and bytes."""
 
+    serves_callers: bool = True
+    """If not, there are SystemService, health and reflection, and nothing else."""
+    share_port: bool = False
+    """Other processes may listen on the same port, with the same option and as the same user."""
     max_message_bytes: int = 4 << 20
     max_in_flight: int = 2_048
     """Calls at once; streams are not among them."""
@@ -91,6 +99,7 @@ class RpcServer:
         self._options = options
         self._credentials = credentials
         self._server: grpc.aio.Server | None = None
+        self._handing_over: asyncio.Task[None] | None = None
         shape = Shape(Rules(clock))
         servicers = _servicers(services, codec, shape, self.admission, options)
         self._pipeline = Pipeline(
@@ -131,17 +140,31 @@ class RpcServer:
         """Turns new streams away and ends those that only take. Calls are still served."""
         self.admission.drain()
 
+    def hand_over(self) -> None:
+        """Listens no longer, and asks clients to connect anew; what is being served goes on, until `stop`.
+
+        For a shared port, where somebody else answers them. Otherwise they would come back to this process, over the
+        connection that they have, until it ends.
+        """
+        if self._server is not None:
+            self._handing_over = asyncio.create_task(self._server.stop(_UNTIL_STOPPED_SECONDS))
+
     async def stop(self, grace: float) -> None:
         """Turns everything away, lets what is being served come to its end for `grace` seconds, and cuts the rest."""
         self.admission.close()
         if self._server is not None:
             await self._server.stop(grace)
+        if self._handing_over is not None:
+            await self._handing_over
 
 
 def _servicers(
     services: Services, codec: Codec, shape: Shape, admission: Admission, options: ServerOptions
 ) -> tuple[Servicer, ...]:
     """All that is served."""
+    system = SystemServicer(services.status, services.sessions, services.api_keys)
+    if not options.serves_callers:
+        return (system,)
     return (
         NotificationServicer(services.sending, services.notifications, codec, shape, admission),
         InboxServicer(
@@ -153,7 +176,7 @@ def _servicers(
         ),
         RecipientServicer(services.recipients, codec, shape),
         TenantServicer(services.tenants),
-        SystemServicer(services.status, services.sessions, services.api_keys),
+        system,
     )
 
 
@@ -174,7 +197,7 @@ class _Handlers(grpc.GenericRpcHandler):
 
 def _channel_options(options: ServerOptions) -> tuple[tuple[str, int], ...]:
     return (
-        ("grpc.so_reuseport", 0),
+        ("grpc.so_reuseport", int(options.share_port)),
         ("grpc.max_receive_message_length", options.max_message_bytes * _RECEIVE_FACTOR),
         ("grpc.max_concurrent_streams", options.max_streams_per_connection),
         ("grpc.keepalive_time_ms", _millis(options.keepalive_time)),

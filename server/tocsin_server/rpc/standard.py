@@ -25,6 +25,10 @@ Serve = Callable[[Any, Any], Awaitable[None]]
 _REFLECTION_V1 = "grpc.reflection.v1.ServerReflection"
 """The same messages as v1alpha under another name, which newer tools ask for first."""
 
+LIVENESS = "liveness"
+"""A name to ask health for that serves as long as the process answers, whatever storage does and while it drains: for
+whoever would restart the process, which mends neither."""
+
 _SET_TIMEOUT_SECONDS = 1.0
 
 
@@ -46,6 +50,7 @@ class StandardServices:
         # The servicer writes to its watchers under a lock, so that one who does not read could hold this up.
         with suppress(TimeoutError):
             async with asyncio.timeout(_SET_TIMEOUT_SECONDS):
+                await self._health.set(LIVENESS, response.SERVING)
                 await asyncio.gather(*(self._health.set(service, status) for service in self._services))
 
     def handlers(self) -> dict[str, Handler]:

@@ -11,6 +11,15 @@ class Cursors:
         self._key = facts.cursor_key
         self._epoch = facts.epoch
 
+    @property
+    def epoch(self) -> bytes:
+        """The store's epoch, as far as it is known here."""
+        return self._epoch
+
+    def renew(self, epoch: bytes) -> None:
+        """The store began a new epoch: every cursor that was made before is of another incarnation now."""
+        self._epoch = epoch
+
     def mint(self, tenant: str, recipient: str, incarnation: bytes, filter: bytes = UNFILTERED) -> CursorMint:
         """Makes cursors for one inbox and filter."""
         return CursorMint(

@@ -9,21 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from tocsin_server.domain.inbox import Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
 from tocsin_server.service.offered import Offered
-from tocsin_server.service.ports import Codec, Committed
+from tocsin_server.service.ports import Codec, Committed, Interest
 from tocsin_server.service.position import Position
 
 
 class Hub:
     """Who follows which inbox."""
 
-    def __init__(self, codec: Codec, metrics: Metrics) -> None:
+    def __init__(self, codec: Codec, metrics: Metrics, interest: Interest) -> None:
+        """`interest` is told of each inbox when it gets its first follower and when it loses its last."""
         self._codec = codec
         self._metrics = metrics
+        self._interest = interest
         self._followers: dict[tuple[str, str], list[Position]] = {}
 
     def follow(self, tenant: str, position: Position) -> None:
         """From now on the position's session is offered every change of its recipient."""
-        self._followers.setdefault((tenant, position.recipient), []).append(position)
+        followers = self._followers.get((tenant, position.recipient))
+        if followers is not None:
+            followers.append(position)
+            return
+        self._followers[tenant, position.recipient] = [position]
+        self._interest.follow(tenant, position.recipient)
 
     def unfollow(self, tenant: str, position: Position) -> None:
         """No more offers."""
@@ -31,8 +38,9 @@ class Hub:
         followers = self._followers.get(key, [])
         if position in followers:
             followers.remove(position)
-        if not followers:
-            self._followers.pop(key, None)
+            if not followers:
+                del self._followers[key]
+                self._interest.unfollow(*key)
 
     @property
     def followed_count(self) -> int:

@@ -1,5 +1,6 @@
 """The recipients' side of an inbox: listing, counting, marking, interacting, acknowledging."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -27,13 +28,19 @@ from tocsin_server.domain.errors import (
     TocsinError,
     Violation,
 )
-from tocsin_server.domain.inbox import STATUSES_OF_VIEW, Counts, EntryView, InteractionKind, Mark
-from tocsin_server.domain.time import Micros
+from tocsin_server.domain.inbox import STATUSES_OF_VIEW, Counts, EntryView, Inbox, InteractionKind, Mark
+from tocsin_server.domain.time import SECOND, Micros
 from tocsin_server.domain.value import replace
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.notifications import PositionResult
 from tocsin_server.service.paging import PageTokens, effective_page_size, fitting
-from tocsin_server.service.ports import Codec, InboxReader, NotificationReader, Writer
+from tocsin_server.service.ports import (
+    Codec,
+    InboxReader,
+    NotificationReader,
+    SummaryCache,
+    Writer,
+)
 from tocsin_server.service.submitting import answered, recalled, request_key
 
 
@@ -93,7 +100,10 @@ class Inboxes:
         codec: Codec,
         cursors: Cursors,
         page_tokens: PageTokens,
+        cache: SummaryCache | None = None,
     ) -> None:
+        """Without a cache every summary is read from its row."""
+        self._cache = cache
         self._writer = writer
         self._reader = reader
         self._notifications = notifications
@@ -133,10 +143,13 @@ class Inboxes:
     async def summaries(
         self, principal: Principal, recipients: Sequence[str], max_staleness: Micros
     ) -> list[RecipientSummary]:
-        """Counts in the order asked. They are read from the rows, which is as fresh as any staleness allows."""
+        """Counts in the order asked; from the rows, unless they may be older."""
         for recipient in recipients:
             principal.require_recipient(recipient)
-        heads = await self._reader.heads(principal.tenant, recipients)
+        if max_staleness and self._cache is not None:
+            heads = await self._cached(self._cache, principal.tenant, recipients, max_staleness)
+        else:
+            heads = await self._reader.heads(principal.tenant, recipients)
         summaries = []
         for recipient in recipients:
             inbox = heads.get(recipient)
@@ -146,6 +159,21 @@ class Inboxes:
             cursor = self._cursors.token(principal.tenant, recipient, inbox.incarnation, inbox.revision)
             summaries.append(RecipientSummary(recipient, inbox.counts, cursor))
         return summaries
+
+    async def _cached(
+        self, cache: SummaryCache, tenant: str, recipients: Sequence[str], max_staleness: Micros
+    ) -> dict[str, Inbox]:
+        """What the cache knows and is not too old; the rest from the rows, and from then on in the cache."""
+        known = await cache.get(tenant, recipients)
+        fresh = {name: cached.inbox for name, cached in known.items() if cached.age <= max_staleness}
+        missing = [name for name in recipients if name not in fresh]
+        if missing:
+            started = time.monotonic()
+            read = await self._reader.heads(tenant, missing)
+            age = int((time.monotonic() - started) * SECOND)
+            await cache.put(tuple(read.values()), known, age)
+            fresh |= read
+        return fresh
 
     async def mark(
         self,

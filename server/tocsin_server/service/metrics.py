@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
 from tocsin_server.domain.time import SECOND, Micros
-from tocsin_server.service.ports import QueueDepth
+from tocsin_server.service.ports import BusFigures, QueueDepth
 
 _GROUP_SIZES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 _GROUP_SECONDS = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5]
@@ -105,6 +105,28 @@ class Metrics:
             "tocsin.event_loop.lag", "s", "Of the last 10 s, at worst.", lambda: event_loop() / SECOND
         )
         self._gauge("tocsin.timers.lag", "s", "Of the timers that are due.", lambda: timers() / SECOND)
+
+    def observe_bus(self, figures: BusFigures) -> None:
+        """Shows what goes over the bus."""
+        self._counter(
+            "tocsin.bus.published", "{message}", "Messages to other replicas.", lambda: figures.published
+        )
+        self._counter(
+            "tocsin.bus.received", "{message}", "Messages of other replicas.", lambda: figures.received
+        )
+        self._counter(
+            "tocsin.bus.dropped",
+            "{message}",
+            "Messages that were not published, or not understood.",
+            lambda: figures.dropped,
+        )
+        self._counter(
+            "tocsin.bus.reconnects",
+            "{connect}",
+            "Times that the bus has become healthy.",
+            lambda: figures.reconnects,
+        )
+        self._gauge("tocsin.bus.lag", "s", "Of the last heartbeat.", lambda: figures.lag_seconds)
 
     def _counter(self, name: str, unit: str, description: str, source: Callable[[], int]) -> None:
         def observe(options: CallbackOptions) -> Iterable[Observation]:

@@ -13,7 +13,7 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.ports import Clock, Codec, Writer
-from tocsin_server.service.rates import SendRates
+from tocsin_server.service.rates import Rates
 
 
 class SentContent(Value, frozen=True):
@@ -50,7 +50,7 @@ class Sending:
         codec: Codec,
         cursors: Cursors,
         clock: Clock,
-        rates: SendRates,
+        rates: Rates,
         max_content_bytes: int,
     ) -> None:
         self._writer = writer

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass
 from enum import IntEnum
+from itertools import islice
 
 from tocsin_server.domain.access import Principal
 from tocsin_server.domain.commands import AcknowledgePositions
@@ -26,11 +27,13 @@ from tocsin_server.service.hub import Hub
 from tocsin_server.service.metrics import Metrics
 from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Placing, Start, Subscription
-from tocsin_server.service.ports import Clock, Codec, InboxReader, Writer
+from tocsin_server.service.ports import Clock, Codec, InboxReader, SessionInfo, Writer
 from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
 from tocsin_server.service.tracing import Tracing, link_deliveries
 
+LISTED_RECIPIENTS = 10
+"""So many of a session's recipients are named where sessions are listed."""
 ENTRIES_PER_MESSAGE = 250
 """What has gathered goes out in messages of so many: making one takes milliseconds, in which nothing else runs."""
 
@@ -198,6 +201,28 @@ class Session:
         """Called about twice a second: wakes the stream when a heartbeat is due."""
         if now >= self._reports.heartbeat_at:
             self._wake()
+
+    def info(self, instance_id: str) -> SessionInfo:
+        """What may be told of it; `instance_id` is this process."""
+        return SessionInfo(
+            id=self.id,
+            tenant=self._tenant,
+            kind=self.kind,
+            consumer=self.options.consumer,
+            principal=self.principal.name,
+            peer=self.peer,
+            recipient_count=len(self.positions),
+            recipients=tuple(islice(self.positions, LISTED_RECIPIENTS)),
+            create_time=self.create_time,
+            sent_count=self.sent_count,
+            buffered_bytes=self.buffered_bytes,
+            behind_count=self.behind_count,
+            in_flight_count=self.credit.in_flight,
+            max_in_flight=self.credit.max_in_flight,
+            stalled_since=self.stalled_since,
+            drop_count=self.drop_count,
+            instance_id=instance_id,
+        )
 
     @property
     def behind_count(self) -> int:

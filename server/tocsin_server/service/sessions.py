@@ -1,10 +1,11 @@
-"""All open streams of this process: their limits, their list, and their end."""
+"""All open streams of this process: their limits, their list with those of other processes, and their end."""
 
 import asyncio
+import heapq
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,11 +16,13 @@ from tocsin_server.domain.errors import (
     ServerDraining,
     SessionNotFound,
     SessionTerminated,
+    StorageUnavailable,
     TocsinError,
     TooManyStreams,
 )
 from tocsin_server.domain.time import SECOND
 from tocsin_server.service.paging import Page, PageTokens, effective_page_size
+from tocsin_server.service.ports import Presence, SessionInfo, SessionQuery
 from tocsin_server.service.session import Session, SessionKind, SessionOptions, SessionParts
 
 Key = TypeVar("Key", bound=Hashable)
@@ -45,11 +48,15 @@ class Sessions:
         page_tokens: PageTokens,
         limits: StreamLimits,
         still_valid: Callable[[Principal], TocsinError | None],
+        presence: Presence,
+        instance_id: str,
     ) -> None:
         self._parts = parts
         self._page_tokens = page_tokens
         self._limits = limits
         self._still_valid = still_valid
+        self._presence = presence
+        self._instance_id = instance_id
         self._sessions: dict[str, Session] = {}
         self._by_tenant: Counter[str] = Counter()
         self._by_key: Counter[tuple[str, str]] = Counter()
@@ -69,38 +76,50 @@ class Sessions:
         self._sessions[session.id] = session
         self._by_tenant[principal.tenant] += 1
         self._by_key[key] += 1
+        self._presence.opened(session.id, principal.tenant)
         return session
 
-    def list(
+    async def list(
         self, principal: Principal, recipient: str, all_tenants: bool, page_size: int, page_token: str
-    ) -> Page[Session]:
-        """Open sessions by id. Raises PageTokenInvalid, ScopeMissing."""
+    ) -> Page[SessionInfo]:
+        """Open sessions of all replicas by id. Raises PageTokenInvalid, ScopeMissing."""
         if all_tenants:
             principal.require_scope(Scope.OPERATOR)
         asked = (None if all_tenants else principal.tenant, recipient)
         after = self._page_tokens.open("sessions", asked, page_token) or ""
         size = effective_page_size(page_size)
-        found = sorted(
-            (
-                session
-                for session in self._sessions.values()
-                if session.id > after
-                and (all_tenants or session.principal.tenant == principal.tenant)
-                and (not recipient or recipient in session.positions)
-            ),
-            key=lambda session: session.id,
-        )
+        # One more than is shown tells whether there is another page.
+        query = SessionQuery(None if all_tenants else principal.tenant, recipient, after, size + 1)
+        found = [*self.find(query), *await self._presence.sessions(query)]
+        found.sort(key=lambda session: session.id)
         token = self._page_tokens.seal("sessions", asked, found[size - 1].id) if len(found) > size else ""
         return Page(found[:size], token)
 
-    def terminate(self, principal: Principal, session_id: str) -> None:
-        """Ends a session of the caller's tenant, an operator's of any. Raises SessionNotFound."""
-        session = self._sessions.get(session_id)
-        if session is None or (
-            session.principal.tenant != principal.tenant and Scope.OPERATOR not in principal.scopes
-        ):
+    def find(self, query: SessionQuery) -> Sequence[SessionInfo]:
+        """The sessions of this process, by id."""
+        found = (
+            session
+            for session in self._sessions.values()
+            if session.id > query.after
+            and query.tenant in (None, session.principal.tenant)
+            and (not query.recipient or query.recipient in session.positions)
+        )
+        first = heapq.nsmallest(query.limit, found, key=lambda session: session.id)
+        return [session.info(self._instance_id) for session in first]
+
+    async def terminate(self, principal: Principal, session_id: str) -> None:
+        """Ends a session of the caller's tenant, an operator's of any, on any replica. Raises SessionNotFound."""
+        tenant = None if Scope.OPERATOR in principal.scopes else principal.tenant
+        if not self.end(session_id, tenant) and not await self._presence.terminate(session_id, tenant):
             raise SessionNotFound(session_id=session_id)
+
+    def end(self, session_id: str, tenant: str | None) -> bool:
+        """Ends a session of the tenant, of any for None; False: this process holds none."""
+        session = self._sessions.get(session_id)
+        if session is None or tenant not in (None, session.principal.tenant):
+            return False
         session.end(SessionTerminated())
+        return True
 
     @property
     def count(self) -> int:
@@ -122,6 +141,11 @@ class Sessions:
                     session.end(error)
                 session.pulse(now)
 
+    def end_all(self) -> None:
+        """Has everyone connect again, because what their positions stand on has changed."""
+        for session in self:
+            session.end(StorageUnavailable(detail="the store began a new epoch"))
+
     async def drain(self, seconds: float) -> None:
         """Ends every session, evenly spread over the time, and takes no new ones."""
         self._draining = True
@@ -138,6 +162,7 @@ class Sessions:
 
     def _closed(self, session: Session) -> None:
         del self._sessions[session.id]
+        self._presence.closed(session.id)
         _count_out(self._by_tenant, session.principal.tenant)
         _count_out(self._by_key, (session.principal.tenant, session.principal.name))
 

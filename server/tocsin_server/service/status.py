@@ -7,7 +7,7 @@ from enum import IntEnum
 import structlog
 
 from tocsin_server.domain.time import Micros
-from tocsin_server.service.ports import Clock, StoreFacts
+from tocsin_server.service.ports import Clock
 
 _log = structlog.get_logger(__name__)
 
@@ -122,6 +122,7 @@ class StatusSources:
     components: Sequence[Component]
     queues: Sequence[Callable[[], QueueReport]]
     streams: Callable[[], StreamReport]
+    epoch: Callable[[], bytes]
     draining: Callable[[], bool]
     event_loop_lag: Callable[[], Micros]
     """At worst in the last 10 s."""
@@ -132,12 +133,12 @@ class Status:
     """Puts together what GetStatus says. Asks nobody who could keep it waiting: it must answer when others do not."""
 
     def __init__(
-        self, version: str, instance_id: str, start_time: Micros, facts: StoreFacts, sources: StatusSources
+        self, version: str, instance_id: str, start_time: Micros, schema_version: int, sources: StatusSources
     ) -> None:
         self._version = version
         self._instance_id = instance_id
         self._start_time = start_time
-        self._facts = facts
+        self._schema_version = schema_version
         self._sources = sources
 
     def get(self) -> ServerStatus:
@@ -149,8 +150,8 @@ class Status:
             self._start_time,
             [component.report for component in sources.components],
             [queue() for queue in sources.queues],
-            self._facts.schema_version,
-            self._facts.epoch,
+            self._schema_version,
+            sources.epoch(),
             sources.streams(),
             sources.draining(),
             sources.event_loop_lag(),

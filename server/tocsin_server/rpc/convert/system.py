@@ -1,16 +1,12 @@
 """SystemService: the server's state, sessions, API keys."""
 
-from itertools import islice
-
 from tocsin.v1 import system_service_pb2 as pb
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.rpc.convert.times import duration, micros, timestamp
 from tocsin_server.service.api_keys import CreatedKey, KeyRequest
 from tocsin_server.service.paging import Page
-from tocsin_server.service.session import Session
+from tocsin_server.service.ports import SessionInfo
 from tocsin_server.service.status import ComponentReport, QueueReport, ServerStatus
-
-_LISTED_RECIPIENTS = 10
 
 
 def status_message(status: ServerStatus) -> pb.GetStatusResponse:
@@ -32,10 +28,10 @@ def status_message(status: ServerStatus) -> pb.GetStatusResponse:
     )
 
 
-def sessions_message(page: Page[Session], instance_id: str) -> pb.ListSessionsResponse:
-    """A page of sessions, all of them held by one process."""
+def sessions_message(page: Page[SessionInfo]) -> pb.ListSessionsResponse:
+    """A page of sessions."""
     return pb.ListSessionsResponse(
-        sessions=(_session_message(session, instance_id) for session in page.items),
+        sessions=map(_session_message, page.items),
         next_page_token=page.next_page_token,
     )
 
@@ -98,23 +94,23 @@ def _queue_message(report: QueueReport) -> pb.QueueStatus:
     )
 
 
-def _session_message(session: Session, instance_id: str) -> pb.Session:
+def _session_message(session: SessionInfo) -> pb.Session:
     return pb.Session(
         session_id=session.id,
-        tenant=session.principal.tenant,
+        tenant=session.tenant,
         kind=pb.SessionKind.ValueType(session.kind),
-        consumer=session.options.consumer,
-        principal=session.principal.name,
+        consumer=session.consumer,
+        principal=session.principal,
         peer=session.peer,
-        recipient_count=len(session.positions),
-        recipients=islice(session.positions, _LISTED_RECIPIENTS),
+        recipient_count=session.recipient_count,
+        recipients=session.recipients,
         create_time=timestamp(session.create_time),
         sent_count=session.sent_count,
         buffered_bytes=session.buffered_bytes,
         behind_count=session.behind_count,
-        in_flight_count=session.credit.in_flight,
-        max_in_flight=session.credit.max_in_flight,
+        in_flight_count=session.in_flight_count,
+        max_in_flight=session.max_in_flight,
         stalled_since=timestamp(session.stalled_since),
         drop_count=session.drop_count,
-        instance_id=instance_id,
+        instance_id=session.instance_id,
     )

@@ -41,16 +41,16 @@ class SystemServicer:
         self, request: pb.ListSessionsRequest, call: CallContext
     ) -> pb.ListSessionsResponse:
         """A page of open streams."""
-        page = self._sessions.list(
+        page = await self._sessions.list(
             call.principal, request.recipient, request.all_tenants, request.page_size, request.page_token
         )
-        return convert.sessions_message(page, self._status.get().instance_id)
+        return convert.sessions_message(page)
 
     async def terminate_session(
         self, request: pb.TerminateSessionRequest, call: CallContext
     ) -> pb.TerminateSessionResponse:
         """Ends a stream."""
-        self._sessions.terminate(call.principal, request.session_id)
+        await self._sessions.terminate(call.principal, request.session_id)
         return pb.TerminateSessionResponse()
 
     async def create_api_key(
