@@ -24,10 +24,11 @@ _LIBRARIES = ("asyncio", "grpc", "opentelemetry", "peewee")
 """At debug level these show statements and frames with their values, and so what people are told."""
 
 
-def configure(format: str, level: str, *, stream: TextIO | None = None) -> None:
+def configure(format: str, level: str, *, worker: int | None = None, stream: TextIO | None = None) -> None:
     """Sends everything that is logged in this process to the stream (standard error), as `console` text or `json`.
 
-    Replaces whatever was set up before.
+    Every line bears the number of the `worker`, where the process is one of several. Replaces whatever was set up
+    before.
     """
     stream = stream or sys.stderr
     shared: list[Processor] = [
@@ -35,6 +36,7 @@ def configure(format: str, level: str, *, stream: TextIO | None = None) -> None:
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         add_trace_ids,
+        *(() if worker is None else (_of_worker(worker),)),
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         keep_private,
@@ -69,6 +71,14 @@ def configure(format: str, level: str, *, stream: TextIO | None = None) -> None:
     root.setLevel(level.upper())
     for library in _LIBRARIES:
         logging.getLogger(library).setLevel(max(logging.WARNING, root.level))
+
+
+def _of_worker(number: int) -> Processor:
+    def add_worker(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
+        event.setdefault("worker", number)
+        return event
+
+    return add_worker
 
 
 def add_trace_ids(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:

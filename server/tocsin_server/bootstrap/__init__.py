@@ -1,8 +1,5 @@
-"""The only place where things are wired: `serving` a server, `process` from its start to its
-end, `local` what opens its database without one."""
+"""The only place where things are wired: `serving` a server, `process` from its start to its end, `fleet` several of
+them on one port and `member` one of these, `local` what opens its database without one.
 
-from tocsin_server.bootstrap.optional import Refused
-from tocsin_server.bootstrap.process import run
-from tocsin_server.bootstrap.serving import REFUSALS, Server, bootstrap
-
-__all__ = ("REFUSALS", "Refused", "Server", "bootstrap", "run")
+Each is imported by itself: the supervisor of a fleet needs nothing of what serves.
+"""

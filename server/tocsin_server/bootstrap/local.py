@@ -1,7 +1,7 @@
-"""What the command line does to a database itself, while no server has it open.
+"""What the command line does to a database itself.
 
-Each call takes the store's lock, so that a running server is never worked around. All of them raise Refused,
-StoreLocked, StorageUnavailable, OSError.
+With SQLite each call takes the store's lock, so that a running server is never worked around. All of them raise
+Refused, StoreLocked, EngineUnusable, StorageUnavailable, OSError.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -25,10 +25,8 @@ from tocsin_server.service.submitting import answered
 from tocsin_server.settings import Settings
 from tocsin_server.store import migrate
 from tocsin_server.store.clock import SystemClock
-from tocsin_server.store.database import open_database, storage_errors
-from tocsin_server.store.lock import exclusive
 from tocsin_server.store.migrate import MigrationStatus
-from tocsin_server.store.store import Store, StoreOptions, open_store
+from tocsin_server.store.store import Store, StoreOptions, open_engine, open_store
 
 ResultT = TypeVar("ResultT")
 
@@ -112,25 +110,14 @@ def migration_status(settings: Settings) -> list[MigrationStatus]:
 
 
 def _on_database(settings: Settings, work: Callable[[Any], ResultT]) -> ResultT:
-    path = Path(settings.database)
-    with exclusive(path), storage_errors():
-        database = open_database(path, cache_bytes=settings.page_cache_bytes)
-        with database.connection_context():
-            return work(database)
+    with open_engine(_options(settings), SystemClock()).administered() as database:
+        return work(database)
 
 
 @asynccontextmanager
 async def _opened(settings: Settings) -> AsyncIterator[Store]:
     """The store with its writer running."""
-    options = StoreOptions(
-        path=Path(settings.database),
-        cache_bytes=settings.page_cache_bytes,
-        reader_threads=1,
-        retention=int(settings.retention * SECOND),
-        default_quotas=settings.default_quotas,
-        max_queue_bytes=lambda tenant: settings.max_queue_bytes,
-    )
-    async with open_store(options, SystemClock()) as store:
+    async with open_store(_options(settings), SystemClock()) as store:
         store.writer.start()
         try:
             yield store
@@ -140,8 +127,20 @@ async def _opened(settings: Settings) -> AsyncIterator[Store]:
             raise Refused(error.message) from error
 
 
+def _options(settings: Settings) -> StoreOptions:
+    return StoreOptions(
+        path=Path(settings.database),
+        url=settings.database_url,
+        cache_bytes=settings.page_cache_bytes,
+        reader_threads=1,
+        retention=int(settings.retention * SECOND),
+        default_quotas=settings.default_quotas,
+        max_queue_bytes=lambda tenant: settings.max_queue_bytes,
+    )
+
+
 def _require_database(settings: Settings) -> None:
-    if not Path(settings.database).exists():
+    if settings.database_url is None and not Path(settings.database).exists():
         raise Refused(f"There is no database at {settings.database}; --database says where it is.")
 
 

@@ -3,7 +3,7 @@
 The SDK of OpenTelemetry, and the cryptography behind TLS and tokens, take as long to import as all the rest.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.metrics import Meter, NoOpMeter
 
 import tocsin_server
+from tocsin_server.bus.fleet import Fleet
+from tocsin_server.bus.memory import MemoryBus
 from tocsin_server.service.tracing import Tracing
 from tocsin_server.settings import Settings
 
@@ -21,6 +23,25 @@ if TYPE_CHECKING:
 
 class Refused(Exception):
     """The server cannot start as it is set up; the text says why and what to do."""
+
+
+@asynccontextmanager
+async def joined_fleet(
+    settings: Settings, instance_id: str, on_health: Callable[[str], None]
+) -> AsyncIterator[Fleet]:
+    """What this server shares with others; `on_health` gets what is wrong, or nothing. Raises Refused."""
+    if settings.redis_url is None:
+        bus = MemoryBus()
+        yield Fleet(bus, bus)
+        return
+    from tocsin_server.bus.redis import redis_fleet
+
+    async with AsyncExitStack() as stack:
+        try:
+            fleet = await stack.enter_async_context(redis_fleet(settings.redis_url, instance_id, on_health))
+        except ValueError as error:
+            raise Refused(f"redis_url: {error}") from None
+        yield fleet
 
 
 @dataclass(frozen=True, slots=True)

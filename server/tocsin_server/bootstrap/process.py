@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import structlog
 
 import tocsin_server
+from tocsin_server.bootstrap.member import Member
 from tocsin_server.bootstrap.serving import bootstrap
 from tocsin_server.settings import Settings
 
@@ -23,37 +24,49 @@ GC_THRESHOLD = 10_000
 log = structlog.get_logger(__name__)
 
 
-async def serve(settings: Settings, environ: Mapping[str, str]) -> None:
-    """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once."""
-    stop = asyncio.Event()
+async def serve(settings: Settings, environ: Mapping[str, str], member: Member | None = None) -> None:
+    """Serves until SIGTERM or SIGINT, then drains; a second signal ends the process at once.
+
+    A member of a fleet drains as well when its supervisor asks for it or is gone.
+    """
+    stop, signalled = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def drain() -> None:
+        if not stop.is_set():
+            stop.set()
+            # Whatever keeps the end from coming, what was acked is on disk.
+            loop.call_later(settings.drain_timeout, os._exit, 1)
 
     def on_signal() -> None:
-        if stop.is_set():
+        if signalled.is_set():
             os._exit(1)
-        stop.set()
-        # Whatever keeps the end from coming, what was acked is on disk.
-        loop.call_later(settings.drain_timeout, os._exit, 1)
+        signalled.set()
+        drain()
 
-    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
-    async with bootstrap(settings, environ) as server:
+    if member is not None:
+        member.until_told(drain)
+    async with bootstrap(settings, environ, share_port=member is not None) as server:
         log.info(
             "serving",
             listen=settings.listen,
             port=server.port,
-            database=settings.database,
+            database=settings.storage,
             tls=settings.tls_cert is not None,
             version=tocsin_server.__version__,
         )
         if settings.address.is_local:
             log.info("only callers on this machine can connect")
+        if member is not None:
+            member.tell_ready()
         await stop.wait()
         log.info("draining")
     log.info("stopped")
 
 
-def run(settings: Settings, environ: Mapping[str, str]) -> None:
+def run(settings: Settings, environ: Mapping[str, str], member: Member | None = None) -> None:
     """Serves in this process, on the fastest event loop there is. Returns when the server has stopped."""
     # What was imported stays; looking through it again and again took 6 % of the processor. The little garbage in it
     # stays too: to look for it would take as long as all the rest that is still to be done.
@@ -62,7 +75,7 @@ def run(settings: Settings, environ: Mapping[str, str]) -> None:
     gc.set_threshold(GC_THRESHOLD, 20, 50)
     sys.setswitchinterval(SWITCH_SECONDS)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, environ))
+        runner.run(serve(settings, environ, member))
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:

@@ -10,7 +10,8 @@ import structlog
 from uuid_utils import uuid4
 
 import tocsin_server
-from tocsin_server.bootstrap.optional import Refused, tls_credentials, token_verifier, watching
+from tocsin_server.bootstrap.optional import Refused, joined_fleet, tls_credentials, token_verifier, watching
+from tocsin_server.bootstrap.port import announce
 from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.listening import refusal_to_listen
 from tocsin_server.domain.time import SECOND, Micros
@@ -25,8 +26,8 @@ from tocsin_server.service.metrics import LoopLag, Metrics
 from tocsin_server.service.notifications import Notifications
 from tocsin_server.service.paging import PageTokens
 from tocsin_server.service.placing import Placing
-from tocsin_server.service.ports import Clock
-from tocsin_server.service.rates import SendRates
+from tocsin_server.service.ports import BusEars, Clock
+from tocsin_server.service.rates import SendRates, SharedSendRates
 from tocsin_server.service.recipients import Recipients
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.session import SessionParts
@@ -35,22 +36,21 @@ from tocsin_server.service.status import Component, QueueReport, Status, StatusS
 from tocsin_server.service.tenants import TenantDirectory, Tenants
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
-from tocsin_server.store.lock import StoreLocked
+from tocsin_server.store.engine import EngineUnusable
+from tocsin_server.store.sqlite.lock import StoreLocked
 from tocsin_server.store.store import Store, StoreOptions, open_store
 from tocsin_server.workers.clock import ClockWorker
+from tocsin_server.workers.epoch import EpochWorker
 from tocsin_server.workers.erasure import ErasureWorker
 from tocsin_server.workers.health import HealthWorker
 from tocsin_server.workers.poll import PollWorker
 from tocsin_server.workers.retention import RetentionPolicy, RetentionWorker
 from tocsin_server.workers.supervision import supervised
 
-HEALTHY_POLL_FACTOR = 10
-"""Hints within one process are not lost but by a defect: storage is polled so many times more slowly."""
-
 log = structlog.get_logger(__name__)
 
 
-REFUSALS: tuple[type[Exception], ...] = (Refused, StoreLocked, StorageUnavailable)
+REFUSALS: tuple[type[Exception], ...] = (Refused, StoreLocked, EngineUnusable, StorageUnavailable)
 """What starting fails with for reasons that lie outside; the text of each is for whoever started it."""
 
 
@@ -68,17 +68,22 @@ class Server:
 
 @asynccontextmanager
 async def bootstrap(
-    settings: Settings, environ: Mapping[str, str], *, clock: Clock | None = None
+    settings: Settings,
+    environ: Mapping[str, str],
+    *,
+    clock: Clock | None = None,
+    share_port: bool = False,
 ) -> AsyncIterator[Server]:
     """A running server. On leaving it drains: within `drain_timeout` everyone is told to go elsewhere, everything that
-    was taken is answered, and what is queued is written.
+    was taken is answered, and what is queued is written. With `share_port` others may listen on its port as well.
 
-    Raises Refused, StoreLocked, StorageUnavailable, OSError.
+    Raises Refused, StoreLocked, EngineUnusable, StorageUnavailable, OSError.
     """
     clock = clock or SystemClock()
     instance_id, start_time = str(uuid4()), clock.now()
-    storage, credentials, timing, keeping = (
-        Component(name, clock) for name in ("storage", "credentials", "timers", "retention")
+    has_clock = "clock" in settings.role_names
+    storage, hearing, credentials, timing, keeping = (
+        Component(name, clock) for name in ("storage", "bus", "credentials", "timers", "retention")
     )
 
     async with AsyncExitStack() as stack:
@@ -97,8 +102,10 @@ async def bootstrap(
             open_store(
                 StoreOptions(
                     path=Path(settings.database),
+                    url=settings.database_url,
                     cache_bytes=settings.page_cache_bytes,
                     reader_threads=settings.reader_threads,
+                    writer_threads=settings.writer_threads,
                     retention=_micros(settings.retention),
                     default_quotas=settings.default_quotas,
                     max_queue_bytes=lambda tenant: directory.quotas(tenant).max_queue_bytes,
@@ -125,10 +132,21 @@ async def bootstrap(
         if refusal:
             raise Refused(refusal)
 
+        # What others hear of.
+        def on_bus_health(detail: str) -> None:
+            poll.hurry()
+            if detail:
+                hearing.degraded(detail, _without_bus(poll.interval))
+            else:
+                hearing.ok()
+
+        fleet = await stack.enter_async_context(joined_fleet(settings, instance_id, on_bus_health))
+        bus = fleet.bus
+
         # What is done.
         codec, cursors = WireCodec(), Cursors(store.facts)
         page_tokens = PageTokens(store.facts.cursor_key)
-        hub = Hub(codec, metrics)
+        hub = Hub(codec, metrics, bus)
         parts = SessionParts(
             hub=hub,
             reader=readers,
@@ -144,21 +162,36 @@ async def bootstrap(
         limits = StreamLimits(
             settings.max_streams_per_key, lambda tenant: directory.quotas(tenant).max_streams
         )
-        sessions = Sessions(parts, page_tokens, limits, authenticator.still_valid)
-        rates = SendRates(
-            lambda tenant: directory.quotas(tenant).max_sends_per_second, asyncio.get_running_loop().time
+        sessions = Sessions(
+            parts, page_tokens, limits, authenticator.still_valid, fleet.presence, instance_id
         )
+        quota = (
+            lambda tenant: directory.quotas(tenant).max_sends_per_second,
+            asyncio.get_running_loop().time,
+        )
+        rates = SendRates(*quota)
+        shared_rates = SharedSendRates(fleet.buckets, rates, *quota) if fleet.buckets is not None else None
         timers = ClockWorker(readers, writer, clock, timing)
-        poll = PollWorker(hub, readers, _micros(settings.poll_interval) * HEALTHY_POLL_FACTOR)
+        poll = PollWorker(hub, readers, _micros(settings.poll_interval), lambda: bus.healthy)
+        bus.listen(
+            BusEars(
+                offer=hub.offer,
+                missed=poll.missed,
+                missed_all=poll.missed_all,
+                find=sessions.find,
+                end=sessions.end,
+            )
+        )
         status = Status(
             tocsin_server.__version__,
             instance_id,
             start_time,
-            store.facts,
+            store.facts.schema_version,
             StatusSources(
-                components=(storage, credentials, timing, keeping),
+                components=(storage, hearing, credentials, *((timing, keeping) if has_clock else ())),
                 queues=(lambda: _writer_queue(store),),
                 streams=lambda: StreamReport(sessions.count, hub.followed_count, poll.interval),
+                epoch=lambda: cursors.epoch,
                 draining=lambda: rpc.admission.draining,
                 event_loop_lag=loop_lag.worst,
                 timer_lag=lambda: timers.lag,
@@ -166,12 +199,12 @@ async def bootstrap(
         )
         catch_up = authenticator.catch_up
         services = Services(
-            sending=Sending(writer, codec, cursors, clock, rates, settings.max_content_bytes),
+            sending=Sending(writer, codec, cursors, clock, shared_rates or rates, settings.max_content_bytes),
             notifications=Notifications(
                 writer, readers, codec, cursors, page_tokens, settings.max_content_bytes
             ),
             sessions=sessions,
-            inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens),
+            inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
@@ -182,46 +215,56 @@ async def bootstrap(
             codec,
             clock,
             authenticator,
-            _server_options(settings),
+            _server_options(settings, share_port=share_port),
             telemetry=watch.calls,
             credentials=tls_credentials(settings),
         )
         metrics.observe_queue("writer", writer.depth)
         metrics.observe_sessions(lambda: sessions.count, lambda: hub.followed_count)
+        metrics.observe_bus(bus.figures)
         metrics.observe_lag(loop_lag.worst, lambda: timers.lag)
 
         # What runs: nothing of it inside a span or a request.
         health = HealthWorker(storage, writer, rpc.set_serving)
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
+        epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
         erasure = ErasureWorker(store.tenants, writer, _micros(settings.sweep_interval))
-        for listener in (hub, timers, erasure, authenticator.on_commit):
+        for listener in (hub, bus, timers, erasure, authenticator.on_commit):
             writer.listen(listener)
         writer.start()
-        for name, run in {
+        loops = {
             "credentials": authenticator.run,
             "sessions": sessions.pulse,
-            "timers": timers.run,
-            "retention": retention.run,
-            "erasure": erasure.run,
+            "bus": bus.run,
             "poll": poll.run,
+            "epoch": epoch.run,
             "loop lag": loop_lag.run,
             "health": health.run,
-        }.items():
+        }
+        if has_clock:
+            loops |= {"timers": timers.run, "retention": retention.run, "erasure": erasure.run}
+        for name, run in loops.items():
             await stack.enter_async_context(_running(name, run))
+        if shared_rates is not None:
+            await stack.enter_async_context(_running("rates", shared_rates.run))
         port = await rpc.start(settings.listen)
-        stack.push_async_callback(_drain, rpc, sessions, health, settings)
+        stack.push_async_callback(_drain, rpc, sessions, health, settings, share_port=share_port)
         await rpc.set_serving(True)
         if settings.port_file is not None:
-            _write_port(settings.port_file, port)
+            announce(settings.port_file, port)
         yield Server(port, store, hub, sessions, status, clock)
 
 
-async def _drain(rpc: RpcServer, sessions: Sessions, health: HealthWorker, settings: Settings) -> None:
+async def _drain(
+    rpc: RpcServer, sessions: Sessions, health: HealthWorker, settings: Settings, *, share_port: bool
+) -> None:
     """First whoever sends callers here is told; then streams end one after the other; then the rest is finished."""
     health.draining = True
     await rpc.set_serving(False)
     await asyncio.sleep(settings.drain_delay)
     rpc.drain()
+    if share_port:
+        rpc.hand_over()
     await sessions.drain(settings.drain_timeout / 2)
     await rpc.stop(settings.drain_timeout / 4)
 
@@ -237,8 +280,10 @@ async def _running(name: str, run: Callable[[], Awaitable[None]]) -> AsyncIterat
             await task
 
 
-def _server_options(settings: Settings) -> ServerOptions:
+def _server_options(settings: Settings, *, share_port: bool) -> ServerOptions:
     return ServerOptions(
+        serves_callers="api" in settings.role_names,
+        share_port=share_port,
         max_message_bytes=settings.max_message_bytes,
         max_in_flight=settings.max_in_flight,
         max_recipients_per_subscribe=settings.max_recipients_per_subscribe,
@@ -260,16 +305,16 @@ def _retention_policy(settings: Settings) -> RetentionPolicy:
     )
 
 
+def _without_bus(poll_interval: Micros) -> str:
+    return (
+        f"Changes made on other replicas arrive within {poll_interval / SECOND:g} s; their sessions are neither "
+        "listed nor ended here; each replica limits the rate of sends by itself."
+    )
+
+
 def _writer_queue(store: Store) -> QueueReport:
     depth = store.writer.depth()
     return QueueReport("writer", depth.commands, depth.bytes, depth.oldest_age)
-
-
-def _write_port(path: Path, port: int) -> None:
-    """In one step, so that whoever waits for the file never reads half of it."""
-    temporary = path.with_name(path.name + ".new")
-    temporary.write_text(f"{port}\n", encoding="ascii")
-    temporary.replace(path)
 
 
 def _micros(seconds: float) -> Micros:

@@ -5,7 +5,8 @@ import asyncio
 from rich.text import Text
 from typer import Typer
 
-from tocsin_server.bootstrap import REFUSALS, local
+from tocsin_server.bootstrap import local
+from tocsin_server.bootstrap.serving import REFUSALS
 from tocsin_server.cli.asking import Yes, confirmed
 from tocsin_server.cli.failures import failures
 from tocsin_server.cli.output import Json, Output
@@ -32,7 +33,7 @@ def bump(
     epoch every cursor is void, so every stream starts anew and nothing is taken for something else.
     """
     settings = of_database(config, database)
-    confirmed(f"Make every cursor of {settings.database} void?", yes=yes)
+    confirmed(f"Make every cursor of {settings.storage} void?", yes=yes)
     with failures(*REFUSALS, OSError):
         drawn = asyncio.run(local.bump_epoch(settings))
     Output(as_json=json).show(

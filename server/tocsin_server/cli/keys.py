@@ -8,8 +8,8 @@ from rich.text import Text
 from typer import Argument, BadParameter, Option, Typer
 
 from tocsin.v1.system_service_pb2 import ApiKey, CreateApiKeyResponse, ListApiKeysResponse
-from tocsin_server.bootstrap import REFUSALS
 from tocsin_server.bootstrap.local import create_local_key
+from tocsin_server.bootstrap.serving import REFUSALS
 from tocsin_server.cli import values
 from tocsin_server.cli.connection import Session, command
 from tocsin_server.cli.failures import failures

@@ -3,7 +3,8 @@
 from rich.text import Text
 from typer import Typer
 
-from tocsin_server.bootstrap import REFUSALS, local
+from tocsin_server.bootstrap import local
+from tocsin_server.bootstrap.serving import REFUSALS
 from tocsin_server.cli.asking import Yes, confirmed
 from tocsin_server.cli.failures import failures
 from tocsin_server.cli.output import Json, Output, table
@@ -35,7 +36,7 @@ def down(
 ) -> None:
     """Revert the latest migration. What is stored in the tables that it made is lost."""
     settings = of_database(config, database)
-    confirmed(f"Revert the latest migration of {settings.database}, and lose what is in its tables?", yes=yes)
+    confirmed(f"Revert the latest migration of {settings.storage}, and lose what is in its tables?", yes=yes)
     with failures(*REFUSALS, OSError):
         names = local.migrate_down(settings)
     _show(names, "reverted", json)

@@ -3,15 +3,16 @@
 import gc
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NoReturn
 
 from typer import Option, Typer
 
-from tocsin_server.cli.failures import failures
+from tocsin_server.cli.failures import Failure, failures
 from tocsin_server.cli.settings import ConfigFile, Database, Set, loaded
+from tocsin_server.settings import Settings
 
 app = Typer(add_completion=False)
 
@@ -23,6 +24,12 @@ def serve(
         str | None, Option(metavar="ADDRESS", help="host:port, [IPv6]:port or unix:path; port 0: any.")
     ] = None,
     database: Database = None,
+    workers: Annotated[
+        int | None, Option(metavar="N", help="Processes on the port; several need Postgres and Redis.")
+    ] = None,
+    roles: Annotated[
+        str | None, Option(metavar="ROLES", help="What they do, of api and clock: api,clock.")
+    ] = None,
     port_file: Annotated[
         Path | None, Option(metavar="FILE", help="Written with the bound port once the server answers.")
     ] = None,
@@ -45,34 +52,67 @@ def serve(
 ) -> None:
     """Run the server until it is told to stop (SIGTERM, Ctrl-C); a second signal stops it at once.
 
+    With several workers, SIGHUP replaces them one after the other, and each successor reads the settings anew.
+
     Settings come from the defaults, then a TOML file (--config, TOCSIN_CONFIG), then the environment (TOCSIN_ and the
     name in capitals), then these options. `tocsin config` shows all of them, and where each value comes from.
     """
-    settings = loaded(
-        config,
-        set,
-        listen=listen,
-        database=database,
-        port_file=port_file,
-        metrics_port=metrics_port,
-        log_format=log_format,
-        log_level=log_level,
-        tls_cert=tls_cert,
-        tls_key=tls_key,
-        tls_client_ca=tls_client_ca,
-        insecure=insecure or None,
-    ).settings
+    options = {
+        "listen": listen,
+        "database": database,
+        "workers": workers,
+        "roles": roles,
+        "port_file": port_file,
+        "metrics_port": metrics_port,
+        "log_format": log_format,
+        "log_level": log_level,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+        "insecure": insecure or None,
+    }
+    settings = loaded(config, set, **options).settings
     # Most of a start are these imports, so a mistake in the options is told before. Looking for garbage meanwhile would
     # take a tenth of it; `run` turns that on again. As much would go into rich, which structlog takes along where it is
     # there, for tracebacks that nobody shows.
     gc.disable()
     with _absent("rich"):
         from tocsin_server import logs
-    logs.configure(settings.log_format, settings.log_level)
-    from tocsin_server import bootstrap
+    from tocsin_server.bootstrap.member import Member
 
-    with failures(*bootstrap.REFUSALS, OSError):
-        bootstrap.run(settings, os.environ)
+    member = Member.of(os.environ)
+    logs.configure(settings.log_format, settings.log_level, worker=None if member is None else member.number)
+    if member is None and settings.workers > 1:
+        _supervise(settings, lambda: loaded(config, set, **options).settings)
+    from tocsin_server.bootstrap.process import run
+    from tocsin_server.bootstrap.serving import REFUSALS
+
+    with failures(*REFUSALS, OSError):
+        run(settings if member is None else member.settings(settings), os.environ, member)
+
+
+def _supervise(settings: Settings, settings_now: Callable[[], Settings]) -> NoReturn:
+    """Runs the processes of a fleet, each by the same command as this one, and ends as they do."""
+    gc.enable()
+    from tocsin_server.bootstrap.fleet import FleetPlan, objection_to, supervise
+
+    def objection() -> str:
+        try:
+            return objection_to(settings_now(), settings)
+        except Failure as failure:
+            return str(failure)
+
+    plan = FleetPlan(
+        command=(sys.executable, "-m", "tocsin_server", *sys.argv[1:]),
+        environ=os.environ,
+        size=settings.workers,
+        listen=settings.listen,
+        drain_timeout=settings.drain_timeout,
+        port_file=settings.port_file,
+        objection=objection,
+    )
+    with failures(OSError):
+        raise SystemExit(supervise(plan))
 
 
 @contextmanager
