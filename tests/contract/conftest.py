@@ -21,7 +21,7 @@ from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
-from tocsin_server.bootstrap import Server, bootstrap
+from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.domain.time import Micros
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock

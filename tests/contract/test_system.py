@@ -187,3 +187,18 @@ async def test_revoking_twice_is_fine_and_a_key_that_never_was_is_not_found(tocs
     unknown = pb.RevokeApiKeyRequest(api_key_id="none")
     refusal = await refused(tocsin.system.RevokeApiKey(unknown, metadata=root.metadata))
     assert refusal == Refusal("NOT_FOUND", "API_KEY_NOT_FOUND", {"api_key_id": "none"}, [])
+
+
+async def test_a_process_without_a_clock_serves_and_does_nothing_at_a_time(start: Start) -> None:
+    tocsin = await start(roles="api")
+    assert not {"timers", "retention"} & {component.name for component in (await status(tocsin)).components}
+    await tocsin.send(title="later", deliver_time=timestamp(tocsin.clock.now() + HOUR))
+    tocsin.turn_clock(2 * HOUR)
+    await tocsin.send(title="now")
+    assert await tocsin.titles() == ["now"]
+
+
+async def test_a_process_without_callers_says_how_it_is_and_nothing_else(start: Start) -> None:
+    tocsin = await start(roles="clock")
+    assert {"timers", "retention"} <= {component.name for component in (await status(tocsin)).components}
+    assert await reason(tocsin.send()) == "FEATURE_NOT_BUILT"

@@ -75,9 +75,11 @@ def small_messages(monkeypatch: pytest.MonkeyPatch, rng: random.Random) -> None:
 
 
 @asynccontextmanager
-async def badly_connected(folder: Path, rng: random.Random) -> AsyncIterator[tuple[Exchange, BadLine]]:
+async def badly_connected(
+    folder: Path, rng: random.Random, url: str | None
+) -> AsyncIterator[tuple[Exchange, BadLine]]:
     clock = TurnedClock()
-    async with stored(folder, clock) as store:
+    async with stored(folder, clock, url=url) as store:
         streams = Exchange(store, clock, buffer_bytes=2_000)
         line = BadLine(streams.hub, rng)
         store.writer.listen(line)
@@ -89,8 +91,10 @@ async def badly_connected(folder: Path, rng: random.Random) -> AsyncIterator[tup
             await streams.close()
 
 
-async def test_bad_hints_have_no_effect_on_the_result(tmp_path: Path, rng: random.Random) -> None:
-    async with badly_connected(tmp_path, rng) as (streams, line):
+async def test_bad_hints_have_no_effect_on_the_result(
+    tmp_path: Path, rng: random.Random, database_url: str | None
+) -> None:
+    async with badly_connected(tmp_path, rng, database_url) as (streams, line):
         followers = [
             await streams.live(*RECIPIENTS, start=Start.BEGINNING),
             await streams.live(*RECIPIENTS, start=Start.BEGINNING, categories=("orders",)),
@@ -108,9 +112,11 @@ async def test_bad_hints_have_no_effect_on_the_result(tmp_path: Path, rng: rando
         assert min(line.dropped, line.delayed, line.doubled) > 0
 
 
-async def test_bad_hints_of_an_erased_inbox_reset_once(tmp_path: Path, rng: random.Random) -> None:
+async def test_bad_hints_of_an_erased_inbox_reset_once(
+    tmp_path: Path, rng: random.Random, database_url: str | None
+) -> None:
     """Whatever comes late of the old inbox is neither shown nor taken for the new one."""
-    async with badly_connected(tmp_path, rng) as (streams, _):
+    async with badly_connected(tmp_path, rng, database_url) as (streams, _):
         follower = await streams.live("ada", start=Start.BEGINNING)
         for erased in range(1, 6):
             await streams.desk.send_many(rng.randint(1, 6))

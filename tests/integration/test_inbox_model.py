@@ -7,7 +7,7 @@ import asyncio
 import random
 import tempfile
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,6 +26,7 @@ from hypothesis.stateful import (
 
 from tests.support.desk import CODEC, Desk
 from tests.support.inbox_model import Entry, InboxModel, shown
+from tests.support.postgres import PostgresServer
 from tests.support.stores import TurnedClock, stored
 from tests.support.streams import Exchange, Follower, exchange
 from tests.support.waiting import eventually
@@ -74,8 +75,9 @@ class Client:
 class InboxMachine(RuleBasedStateMachine):
     """The rules. All of them run on one event loop, which stands still in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, database: AbstractContextManager[str | None]) -> None:
         super().__init__()
+        self.database = database
         self.runner = asyncio.Runner()
         self.stack = AsyncExitStack()
         self.folder = tempfile.TemporaryDirectory()
@@ -100,7 +102,8 @@ class InboxMachine(RuleBasedStateMachine):
         self.patch.setattr(session, "ENTRIES_PER_MESSAGE", entries_per_message)
 
         async def opened() -> None:
-            store = await self.stack.enter_async_context(stored(Path(self.folder.name), self.clock))
+            url = self.stack.enter_context(self.database)
+            store = await self.stack.enter_async_context(stored(Path(self.folder.name), self.clock, url=url))
             self.streams = await self.stack.enter_async_context(
                 exchange(store, self.clock, buffer_bytes=buffer_bytes)
             )
@@ -471,11 +474,24 @@ class InboxMachine(RuleBasedStateMachine):
         return self.clock.time
 
 
-def test_any_order_of_anything_keeps_the_promises() -> None:
+@pytest.mark.parametrize(("engine", "examples"), [("sqlite", 100), ("postgres", 25)])
+def test_any_order_of_anything_keeps_the_promises(
+    request: pytest.FixtureRequest, engine: str, examples: int
+) -> None:
+    def database() -> AbstractContextManager[str | None]:
+        if engine == "sqlite":
+            return nullcontext()
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return server.database()
+
+    class Machine(InboxMachine):
+        def __init__(self) -> None:
+            super().__init__(database())
+
     run_state_machine_as_test(
-        InboxMachine,
+        Machine,
         settings=settings(
-            max_examples=100,
+            max_examples=examples,
             stateful_step_count=30,
             deadline=None,
             derandomize=True,

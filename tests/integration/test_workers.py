@@ -11,7 +11,15 @@ from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tests.support.streams import Exchange, exchange
 from tests.support.waiting import eventually
-from tocsin_server.domain.commands import Answer, ByIds, Command, Receipt, RequestSpace
+from tocsin_server.domain.commands import (
+    SYSTEM_TENANT,
+    Answer,
+    BumpEpoch,
+    ByIds,
+    Command,
+    Receipt,
+    RequestSpace,
+)
 from tocsin_server.domain.entry import StoredEntry
 from tocsin_server.domain.errors import QueueFull, StorageUnavailable, TocsinError
 from tocsin_server.domain.inbox import Counts, Mark, Status
@@ -21,6 +29,7 @@ from tocsin_server.service.ports import InboxReader, QueueDepth, Writer
 from tocsin_server.service.status import Component, ComponentState
 from tocsin_server.store.store import Store
 from tocsin_server.workers.clock import LATE, ClockWorker
+from tocsin_server.workers.epoch import EpochWorker
 from tocsin_server.workers.health import HealthWorker
 from tocsin_server.workers.poll import PollWorker
 from tocsin_server.workers.retention import RetentionPolicy, RetentionWorker
@@ -296,6 +305,51 @@ async def test_polling_finds_what_no_hint_has_told(store: Store, desk: Desk, clo
             await follower.has(1, 2)
 
 
+async def test_what_is_in_doubt_is_looked_at_at_once(store: Store, desk: Desk, clock: TurnedClock) -> None:
+    """In one read, however many ask; what cannot be read is tried again."""
+    async with exchange(store, clock) as deaf:
+        store.writer._listeners.remove(deaf.hub)
+        reader = Unreadable(store.readers)
+        poll = PollWorker(deaf.hub, reader, SECOND // 10, lambda: True)  # type: ignore[arg-type]
+        follower = await deaf.live("ada", "bob", "cleo")
+        async with running(poll.run):
+            await desk.send()
+            await desk.send("bob")
+            reader.refusing = True
+            poll.missed("default", ["ada"])
+            poll.missed("default", ["bob"])
+            await eventually(lambda: reader.refused, "a read that fails")
+            reader.refusing = False
+            await follower.has(1)
+            await follower.has(1, recipient="bob")
+
+
+async def test_polling_is_slow_while_hints_come(store: Store, clock: TurnedClock) -> None:
+    """And as quick as promised from the moment that they do not."""
+    healthy = True
+    streams = Exchange(store, clock)
+    poll = PollWorker(streams.hub, store.readers, SECOND // 50, lambda: healthy)
+    assert poll.interval == SECOND // 5
+    assert poll.interval_when(healthy=False) == SECOND // 50
+    healthy = False
+    assert poll.interval == SECOND // 50
+
+
+async def test_who_waits_for_a_slow_poll_can_be_hurried(store: Store, desk: Desk, clock: TurnedClock) -> None:
+    async with exchange(store, clock) as deaf:
+        store.writer._listeners.remove(deaf.hub)
+        state = {"healthy": True}
+        poll = PollWorker(deaf.hub, store.readers, SECOND * 100, lambda: state["healthy"])
+        follower = await deaf.live("ada")
+        async with running(poll.run):
+            await desk.send()
+            await asyncio.sleep(0)
+            poll._shortest_interval = SECOND // 100
+            state["healthy"] = False
+            poll.hurry()
+            await follower.has(1)
+
+
 async def test_the_interval_grows_with_what_is_followed(store: Store, clock: TurnedClock) -> None:
     streams = Exchange(store, clock)
     poll = PollWorker(streams.hub, store.readers, SECOND)
@@ -351,3 +405,22 @@ async def test_a_loop_that_fails_is_started_again() -> None:
 
     async with running(lambda: supervised("test", fail)):
         await eventually(lambda: runs == 2, "another run")
+
+
+# --- epoch ------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_new_epoch_is_noticed_while_the_server_runs(store: Store, clock: TurnedClock) -> None:
+    """Whoever comes back is told that what it holds stands for nothing any more."""
+    async with exchange(store, clock) as streams:
+        worker = EpochWorker(store.readers.facts, streams.cursors, streams.sessions.end_all)
+        await streams.desk.send()
+        follower = await streams.live("ada")
+        cursor = await streams.token(1)
+        await worker.look()
+        assert follower.error is None
+        await store.writer.submit((BumpEpoch(tenant=SYSTEM_TENANT),))
+        await worker.look()
+        await follower.until(lambda follower: isinstance(follower.error, StorageUnavailable), "the end")
+        again = await streams.live(("ada", cursor))
+        assert again.resets() == ["INCARNATION_CHANGED"]

@@ -208,14 +208,16 @@ class Marker:
 
 
 class Load:
-    """Senders, a marker and subscribers at work on one server. An async context manager: they subscribe within.
+    """Senders, a marker and subscribers at work on one server, or on several of a fleet.
+
+    An async context manager: they subscribe within.
 
     Whatever goes wrong in any of them is raised where the context is left, or cancels what is awaited within it.
     """
 
     def __init__(
         self,
-        address: str,
+        address: str | Sequence[str],
         rng: random.Random,
         *,
         recipient_count: int = 5,
@@ -224,11 +226,16 @@ class Load:
         subscriber_address: str | None = None,
         body: str = "",
     ) -> None:
+        """Of several addresses, senders and subscribers take one after the other."""
+        addresses = [address] if isinstance(address, str) else address
         self.oracle = Oracle()
         self.recipients = [f"recipient-{number}" for number in range(recipient_count)]
-        self.channel = channel_to(address)
+        self._channels = [channel_to(each) for each in addresses]
+        self.channel = self._channels[0]
+        # From the last to the first, so that most of what a subscriber gets was sent elsewhere.
         self._subscriber_channels = [
-            channel_to(subscriber_address or address) for _ in range(subscriber_count)
+            channel_to(subscriber_address or addresses[-1 - number % len(addresses)])
+            for number in range(subscriber_count)
         ]
         self.subscribers = [
             Subscriber(
@@ -239,12 +246,19 @@ class Load:
             for number, channel in enumerate(self._subscriber_channels)
         ]
         self._senders = [
-            Sender(self.channel, self.oracle, f"sender-{number}", self.recipients, rng, body)
+            Sender(
+                self._channels[number % len(self._channels)],
+                self.oracle,
+                f"sender-{number}",
+                self.recipients,
+                rng,
+                body,
+            )
             for number in range(sender_count)
         ]
         self._marker = Marker(self.channel, self.oracle, "marker", self.subscribers[0].name, rng)
         self._stack = AsyncExitStack()
-        for channel in (self.channel, *self._subscriber_channels):
+        for channel in (*self._channels, *self._subscriber_channels):
             self._stack.push_async_callback(channel.close)
         self._tasks = asyncio.TaskGroup()
         self._subscribing: list[asyncio.Task[None]] = []

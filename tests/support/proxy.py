@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -15,8 +16,10 @@ class Proxy:
     What it is told holds for the connections there are and for those to come, until it is told otherwise.
     """
 
-    def __init__(self, target_port: int) -> None:
-        self._target_port = target_port
+    def __init__(self, target: int | Path, tap: Callable[[bytes], None] = lambda chunk: None) -> None:
+        """`target` is a port of this machine or a socket's path; `tap` is shown what it says."""
+        self._target = target
+        self._tap = tap
         self._server: asyncio.Server | None = None
         self._forwarding = asyncio.Event()
         self._forwarding.set()
@@ -78,16 +81,27 @@ class Proxy:
             async with self._kept(writer):
                 # To the client, a network that forwards nothing looks the same before the server has been reached.
                 await self._forwarding.wait()
-                target_reader, target_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+                target_reader, target_writer = await self._connect()
                 async with self._kept(target_writer), asyncio.TaskGroup() as directions:
                     directions.create_task(self._forward(reader, target_writer))
-                    directions.create_task(self._forward(target_reader, writer))
+                    directions.create_task(self._forward(target_reader, writer, self._tap))
         except* OSError:
             pass  # a side has gone, or was never there: the other one has been cut off too
 
-    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if isinstance(self._target, Path):
+            return await asyncio.open_unix_connection(self._target)
+        return await asyncio.open_connection("127.0.0.1", self._target)
+
+    async def _forward(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        tap: Callable[[bytes], None] = lambda chunk: None,
+    ) -> None:
         while True:
             chunk = await reader.read(CHUNK_BYTES)
+            tap(chunk)
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._forwarding.wait()

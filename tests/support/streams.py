@@ -13,6 +13,8 @@ from tests.support.stores import TurnedClock
 from tests.support.waiting import eventually
 from tocsin.v1.error_reason_pb2 import ErrorReason
 from tocsin.v1.inbox_service_pb2 import InboxEvent, SubscribeResponse
+from tocsin_server.bus.fleet import Fleet
+from tocsin_server.bus.memory import MemoryBus
 from tocsin_server.domain.access import DEFAULT_TENANT, Principal, Scope
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.inbox import Counts
@@ -152,11 +154,17 @@ class Exchange:
         *,
         buffer_bytes: int = 1 << 20,
         reader: InboxReader | None = None,
+        fleet: Fleet | None = None,
+        instance: str = "test",
     ) -> None:
         self.store = store
         self.clock = clock
         metrics = Metrics(NoOpMeter("test"))
-        self.hub = Hub(CODEC, metrics)
+        if fleet is None:
+            alone = MemoryBus()
+            fleet = Fleet(alone, alone)
+        self.fleet = fleet
+        self.hub = Hub(CODEC, metrics, fleet.bus)
         self.cursors = Cursors(store.facts)
         self.desk = Desk(store.writer, store.readers, store.readers, clock)
         self.refusals: dict[str, TocsinError] = {}
@@ -178,6 +186,8 @@ class Exchange:
             PageTokens(store.facts.cursor_key),
             StreamLimits(100, lambda tenant: 100),
             lambda principal: self.refusals.get(principal.name),
+            fleet.presence,
+            instance,
         )
         self._followers: list[Follower] = []
 

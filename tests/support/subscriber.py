@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import grpc
 from google.protobuf.duration_pb2 import Duration
 
+from tests.support.calls import asks_again
 from tests.support.oracle import Oracle
 from tests.support.waiting import INTERVAL_S
 from tests.support.wire import counts_of, entry_of
@@ -24,7 +25,8 @@ from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 class Subscriber:
     """Follows recipients from the beginning, or from given cursors, on one stream after another.
 
-    When a stream breaks with UNAVAILABLE it goes on from the last cursors, or, for a share of the recipients, from an
+    When a stream breaks as one does when a server goes away, it goes on from the last cursors, or, for a share of the
+    recipients, from an
     older one of those kept. Any other end is an error, raised by `run`.
     """
 
@@ -64,7 +66,7 @@ class Subscriber:
             try:
                 await self._follow()
             except grpc.aio.AioRpcError as error:
-                if error.code() != grpc.StatusCode.UNAVAILABLE:
+                if not asks_again(error):
                     raise
                 await asyncio.sleep(INTERVAL_S)
 

@@ -115,3 +115,11 @@ def test_setting_up_again_replaces_what_was_there(lines: Lines) -> None:
     structlog.get_logger("tocsin").info("once")
     assert lines() == []
     assert again.getvalue().count("once") == 1
+
+
+def test_lines_of_one_of_several_processes_bear_its_number() -> None:
+    stream = io.StringIO()
+    logs.configure("json", "info", worker=3, stream=stream)
+    structlog.get_logger("tocsin_server.rpc").info("ours")
+    logging.getLogger("library").warning("theirs")
+    assert [json.loads(line)["worker"] for line in stream.getvalue().splitlines()] == [3, 3]

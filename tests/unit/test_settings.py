@@ -7,7 +7,7 @@ import pytest
 from tocsin_server.domain.listening import Address
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.value import field_names
-from tocsin_server.settings import Settings, SettingsInvalid, load
+from tocsin_server.settings import ROLES, Settings, SettingsInvalid, load, shown
 
 DAY = 86400.0
 
@@ -85,6 +85,7 @@ def test_a_variable_becomes_a_value(name: str, text: str, value: object) -> None
         ("max_recipients_per_subscribe", "1001"),
         ("max_recipients_per_attach", "100001"),
         ("reader_threads", "65"),
+        ("writer_threads", "65"),
         ("insecure", "maybe"),
         ("log_format", "xml"),
         ("metrics_port", "65536"),
@@ -97,6 +98,8 @@ def test_a_variable_becomes_a_value(name: str, text: str, value: object) -> None
         ("prune_after", "89d"),
         ("drain_delay", "20s"),
         ("max_content_bytes", "5MiB"),
+        ("roles", "api,clock,cook"),
+        ("roles", ","),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(name: str, text: str) -> None:
@@ -151,3 +154,66 @@ def test_every_setting_is_described() -> None:
 def test_every_quota_has_a_default() -> None:
     quotas = Settings().default_quotas
     assert all(getattr(quotas, name) for name in field_names(Quotas))
+
+
+FLEET = {"TOCSIN_DATABASE_URL": "postgresql://db/tocsin", "TOCSIN_REDIS_URL": "redis://bus"}
+NEEDS = {"TOCSIN_DATABASE_URL": "database_url (Postgres)", "TOCSIN_REDIS_URL": "redis_url (Redis or Valkey)"}
+
+
+@pytest.mark.parametrize(("name", "text"), [("workers", "2"), ("roles", "api"), ("roles", "clock")])
+@pytest.mark.parametrize("given", [set(), {"TOCSIN_DATABASE_URL"}, {"TOCSIN_REDIS_URL"}, set(FLEET)])
+def test_several_processes_need_postgres_and_redis_each_said_by_itself(
+    name: str, text: str, given: set[str]
+) -> None:
+    environ = {f"TOCSIN_{name.upper()}": text, **{variable: FLEET[variable] for variable in given}}
+    if given == set(FLEET):
+        assert str(getattr(load(environ).settings, name)) == text
+        return
+    found = problems(environ)
+    assert [problem.partition(":")[0] for problem in found] == [name] * len(found)
+    assert [problem.partition(" need ")[2] for problem in found] == [
+        needed for variable, needed in NEEDS.items() if variable not in given
+    ]
+
+
+def test_roles_are_names_between_commas() -> None:
+    assert load({}).settings.role_names == set(ROLES)
+    assert load({**FLEET, "TOCSIN_ROLES": " clock ,"}).settings.role_names == {"clock"}
+    assert load({"TOCSIN_ROLES": "clock, api"}).settings.role_names == set(ROLES)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"LISTEN": "unix:tocsin.sock"}, "workers: more than one cannot share a Unix socket, only a port"),
+        ({"WORKERS": "257"}, "workers: is above 256"),
+        ({"METRICS_PORT": "7698"}, "metrics_port: is the port of listen"),  # the third worker's
+        ({"METRICS_PORT": "65534"}, "metrics_port: leaves no port for the last of the workers"),
+        ({"ROLES": "api,cook"}, "roles: there is no role 'cook', only api and clock"),
+    ],
+)
+def test_what_several_processes_cannot_share_is_refused(settings: dict[str, str], told: str) -> None:
+    given = {f"TOCSIN_{name}": value for name, value in settings.items()}
+    assert problems({**FLEET, "TOCSIN_WORKERS": "3", **given}) == [told]
+
+
+@pytest.mark.parametrize(
+    ("url", "seen"),
+    [
+        (
+            "postgresql://tocsin:secret@db:5432/tocsin?sslmode=require",
+            "postgresql://tocsin:***@db:5432/tocsin?sslmode=require",
+        ),
+        ("postgresql://tocsin@db/tocsin", "postgresql://tocsin@db/tocsin"),
+        (
+            "postgresql:///db?user=tocsin&password=secret&sslmode=require",
+            "postgresql:///db?user=tocsin&password=***&sslmode=require",
+        ),
+        ("redis+cluster://:se@cret@one:1,two:2", "redis+cluster://:***@one:1,two:2"),
+        ("redis://host", "redis://host"),
+    ],
+)
+def test_a_password_in_a_url_is_shown_to_nobody(url: str, seen: str) -> None:
+    assert shown(url) == seen
+    loaded = load({"TOCSIN_REDIS_URL": url} if url.startswith("redis") else {"TOCSIN_DATABASE_URL": url})
+    assert seen in [setting.value for setting in loaded.describe()]

@@ -1,10 +1,12 @@
 """`tocsin serve`, `config`, `demo`, `bench`, and the help."""
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -12,8 +14,12 @@ import psutil
 import pytest
 
 from tests.integration.cli.conftest import Cli
+from tests.support.calls import channel_to
+from tests.support.processes import SERVE, START_TIMEOUT_S, is_serving
 from tests.support.waiting import eventually
 from tocsin_server import __version__
+from tocsin_server.bootstrap.member import READY, Member
+from tocsin_server.bootstrap.port import held
 
 COMMANDS = ["serve", "demo", "send", "subscribe", "inbox", "mark", "status", "sessions", "keys", "tenants"]
 COMMANDS += ["recipients", "migrate", "epoch", "config", "bench"]
@@ -77,6 +83,11 @@ async def test_settings_are_shown_with_where_they_come_from(
         pytest.param(("--config", "nowhere.toml"), "nowhere.toml: cannot be read", id="no file"),
         pytest.param(("--listen", "0.0.0.0:0"), "needs an API key", id="open to everyone"),
         pytest.param(("--database", "nowhere/x.db"), "nowhere/x.db", id="no folder"),
+        pytest.param(("--workers", "2"), "workers: more than one need redis_url", id="no fleet"),
+        pytest.param(
+            ("--roles", "api"), "roles: less than all need database_url", id="no database for roles"
+        ),
+        pytest.param(("--roles", "cook"), "there is no role 'cook'", id="no role"),
         pytest.param(("--tls-cert", "c.pem"), "tls_cert and tls_key: one needs the other", id="no key"),
         pytest.param(
             ("--tls-cert", "c.pem", "--tls-key", "k.pem"), "c.pem: No such file", id="no certificate"
@@ -88,6 +99,39 @@ async def test_a_server_that_cannot_start_says_why(
 ) -> None:
     code, _, errors = await run("serve", *arguments, cwd=tmp_path)
     assert (code, told in errors, "Traceback" in errors) == (1, True, False), errors
+
+
+async def test_a_fleet_that_cannot_start_says_why_once(tmp_path: Path) -> None:
+    with socket.create_server(("localhost", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        urls = ("--set", "database_url=postgresql://nowhere", "--set", "redis_url=redis://nowhere")
+        arguments = ("--listen", "127.0.0.1:0", "--workers", "2", "--metrics-port", port, *urls)
+        code, _, errors = await run("serve", *arguments, cwd=tmp_path)
+    assert (code, errors.count("Address already in use"), "Traceback" in errors) == (1, 1, False), errors
+
+
+async def test_a_process_of_a_fleet_shares_its_port_and_ends_with_its_supervisor(tmp_path: Path) -> None:
+    ours, theirs = socket.socketpair()
+    ours.settimeout(START_TIMEOUT_S)
+    with ours, held("127.0.0.1:0") as (listen, port):
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *SERVE,
+                "--log-format=json",
+                cwd=tmp_path,
+                env={**os.environ, **Member(3, listen).environ(), "TOCSIN_DRAIN_DELAY": "0"},
+                stdin=theirs.fileno(),
+                stderr=asyncio.subprocess.PIPE,
+            )
+        assert await asyncio.to_thread(ours.recv, 100) == READY
+        async with channel_to(f"127.0.0.1:{port}") as channel:
+            assert await is_serving(channel)
+        ours.shutdown(socket.SHUT_WR)
+        _, errors = await process.communicate()
+    assert process.returncode == 0
+    lines = [json.loads(line) for line in errors.splitlines()]
+    assert {line["worker"] for line in lines} == {3}
+    assert lines[-1]["event"] == "stopped"
 
 
 async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ import pytest
 from tests.support.desk import Desk
 from tests.support.stores import TurnedClock, stored
 from tocsin_server.service.ports import Committed
-from tocsin_server.store import store as store_module
-from tocsin_server.store.database import open_database
+from tocsin_server.store.sqlite import engine as engine_module
+from tocsin_server.store.sqlite.database import open_database
 from tocsin_server.store.store import Store
 
 MakeDesk = Callable[[str], Desk]
@@ -47,14 +47,16 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         database._connect = connected  # type: ignore[attr-defined]
         return database
 
-    monkeypatch.setattr(store_module, "open_database", listening)
+    monkeypatch.setattr(engine_module, "open_database", listening)
     return heard
 
 
-@pytest.fixture(params=["sqlite"])
-async def store(tmp_path: Path, clock: TurnedClock, commits: list[Committed]) -> AsyncIterator[Store]:
+@pytest.fixture
+async def store(
+    tmp_path: Path, clock: TurnedClock, commits: list[Committed], database_url: str | None
+) -> AsyncIterator[Store]:
     """An open store that writes."""
-    async with stored(tmp_path, clock, commits=commits) as opened:
+    async with stored(tmp_path, clock, url=database_url, commits=commits) as opened:
         yield opened
 
 

@@ -1,4 +1,4 @@
-"""How SQLite finds what statements ask for: by an index, and without sorting more than a page.
+"""How statements find what they ask for: by an index, and on SQLite without sorting more than a page.
 
 The plans are those of the statements as they are run: the test listens to the connections while the store is used.
 """
@@ -8,11 +8,13 @@ import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.desk import Desk, key
-from tests.support.stores import START, TurnedClock, stored
+from tests.support.stores import START, TurnedClock, on_postgres, stored
 from tocsin_server.domain.commands import ByIds, ByThread, RequestSpace
 from tocsin_server.domain.entry import NotificationFilter, Wanted
 from tocsin_server.domain.inbox import EntryView, Mark
@@ -93,7 +95,7 @@ async def erasing(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
     await desk.erase()
 
 
-@pytest.mark.parametrize(
+USES = pytest.mark.parametrize(
     ("use", "sorts"),
     [
         (send, False),
@@ -115,19 +117,16 @@ async def erasing(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
-async def test_nothing_is_scanned(
+
+
+@USES
+async def test_sqlite_scans_nothing(
     tmp_path: Path, clock: TurnedClock, statements: list[str], use: Use, sorts: bool
 ) -> None:
     """`sorts`: what is sorted is bounded, by what the comment says."""
     async with stored(tmp_path, clock) as store:
         desk = Desk(store.writer, store.readers, store.readers, clock)
-        for name in ("ada", "bob"):
-            await desk.send(name, expire_time=START + HOUR, thread="t")
-            await desk.send(name, deliver_time=START + HOUR)
-            gone = await desk.send(name)
-            await desk.cancel(gone.notification_id)
-        await send(desk, store, ())
-        ids = tuple(await desk.statuses())
+        ids = await filled(desk, store)
         clock.time += HOUR
         del statements[:]
         await use(desk, store, ids)
@@ -139,9 +138,56 @@ async def test_nothing_is_scanned(
         made = {step.split()[-1] for step in plan if step.startswith(("CO-ROUTINE", "MATERIALIZE"))}
         for step in plan:
             scanned = re.match(r"SCAN (\S+)", step)
-            unbounded = scanned and "CONSTANT ROW" not in step and scanned[1] not in {*made, "changed"}
+            unbounded = (
+                scanned and "CONSTANT ROW" not in step and scanned[1] not in {*made, "changed_notifications"}
+            )
             assert not unbounded, f"{step} in\n{statement}\n" + "\n".join(plan)
             assert sorts or SORT not in step, f"{step} in\n{statement}\n" + "\n".join(plan)
+
+
+@on_postgres
+@USES
+async def test_postgres_scans_nothing(
+    tmp_path: Path,
+    clock: TurnedClock,
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    use: Use,
+    sorts: bool,
+) -> None:
+    """Told not to scan, it scans only what no index leads to."""
+    run: dict[str, Any] = {}
+    execute = psycopg.Connection.execute
+
+    def listening(self: Any, query: str, parameters: Any = None, **options: Any) -> Any:
+        run[query] = parameters
+        return execute(self, query, parameters, **options)
+
+    async with stored(tmp_path, clock, url=database_url) as store:
+        desk = Desk(store.writer, store.readers, store.readers, clock)
+        ids = await filled(desk, store)
+        clock.time += HOUR
+        monkeypatch.setattr(psycopg.Connection, "execute", listening)
+        await use(desk, store, ids)
+        monkeypatch.undo()
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        connection.execute("SET enable_seqscan = off")
+        for statement in explained(list(run)):
+            rows = connection.execute(f"EXPLAIN {statement}", run[statement] or ())
+            plan = "\n".join(step for (step,) in rows)
+            assert "Seq Scan" not in plan, f"{statement}\n{plan}"
+    assert run
+
+
+async def filled(desk: Desk, store: Store) -> tuple[bytes, ...]:
+    """Something of each kind; the ids in ada's inbox."""
+    for name in ("ada", "bob"):
+        await desk.send(name, expire_time=START + HOUR, thread="t")
+        await desk.send(name, deliver_time=START + HOUR)
+        gone = await desk.send(name)
+        await desk.cancel(gone.notification_id)
+    await send(desk, store, ())
+    return tuple(await desk.statuses())
 
 
 def explained(statements: list[str]) -> set[str]:

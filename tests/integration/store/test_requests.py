@@ -194,10 +194,12 @@ async def test_a_new_version_of_fingerprints_tells_nothing_apart(desk: Desk, sto
     assert again == Answer(first.receipt, replayed=True)
 
 
-async def test_receipts_outlive_the_process(tmp_path: Path, clock: TurnedClock) -> None:
+async def test_receipts_outlive_the_process(
+    tmp_path: Path, clock: TurnedClock, database_url: str | None
+) -> None:
     receipts = []
     for _ in range(2):
-        async with stored(tmp_path, clock) as store:
+        async with stored(tmp_path, clock, url=database_url) as store:
             desk = Desk(store.writer, store.readers, store.readers, clock)
             receipts.append(await desk.submit(desk.sending(request=key(RequestSpace.SEND, "r"))))
     assert receipts[0] == receipts[1]

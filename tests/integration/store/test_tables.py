@@ -37,7 +37,7 @@ def described() -> dict[str, Table]:
     return tables
 
 
-async def test_every_table_is_described(tmp_path: Path, clock: TurnedClock) -> None:
+async def test_every_table_of_sqlite_is_described(tmp_path: Path, clock: TurnedClock) -> None:
     async with stored(tmp_path, clock):
         pass
     with closing(sqlite3.connect(tmp_path / "tocsin.db")) as connection:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.storage import locked
-from tests.support.stores import QUOTAS, TurnedClock
+from tests.support.stores import QUOTAS, TurnedClock, on_sqlite
 from tests.support.waiting import eventually
 from tocsin_server.domain import commands as commands_module
 from tocsin_server.domain.commands import (
@@ -41,11 +41,10 @@ from tocsin_server.domain.inbox import InboxChange
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY
 from tocsin_server.service.ports import Committed
-from tocsin_server.store.database import open_database
-from tocsin_server.store.facts import CommitCountFile
-from tocsin_server.store.store import HANDLERS, Store, StoreOptions, open_store
+from tocsin_server.store.groups import GroupReport, Handler, WriterLimits
+from tocsin_server.store.store import HANDLERS, Store, StoreOptions, open_engine, open_store
 from tocsin_server.store.transaction import Transaction
-from tocsin_server.store.writer import GroupCommitWriter, GroupReport, Handler, WriterLimits
+from tocsin_server.store.writer import GroupCommitWriter
 
 
 class Hold(Command[None], frozen=True, kw_only=True):
@@ -57,7 +56,7 @@ class Break(Command[None], frozen=True, kw_only=True):
 
 
 class Fill(Command[None], frozen=True, kw_only=True):
-    """From now on the database cannot grow: a full disk."""
+    """From now on the SQLite database cannot grow: a full disk."""
 
 
 class Bench:
@@ -106,12 +105,13 @@ OpenBench = Callable[..., AbstractAsyncContextManager[Bench]]
 
 
 @pytest.fixture
-def open_bench(tmp_path: Path, clock: TurnedClock) -> OpenBench:
+def open_bench(tmp_path: Path, clock: TurnedClock, database_url: str | None) -> OpenBench:
     @asynccontextmanager
     async def opened(max_queue_bytes: int = 64 << 20) -> AsyncIterator[Bench]:
         path = tmp_path / "tocsin.db"
         options = StoreOptions(
             path=path,
+            url=database_url,
             cache_bytes=1 << 20,
             reader_threads=1,
             retention=90 * DAY,
@@ -145,11 +145,9 @@ def open_bench(tmp_path: Path, clock: TurnedClock) -> OpenBench:
                 **HANDLERS, Hold: hold, Break: broken, Fill: fill,
             }  # fmt: skip
             writer = GroupCommitWriter(
-                open_database(path, cache_bytes=1 << 20),
+                open_engine(options, clock),
                 handlers,
-                clock,
                 WriterLimits(options.max_queue_bytes, QUOTAS, options.retention),
-                CommitCountFile(path),
                 on_group=on_group,
                 on_storage_error=troubles.append,
             )
@@ -338,7 +336,8 @@ async def test_tenants_and_spaces_have_ids_of_their_own(bench: Bench) -> None:
     assert [isinstance(answer, Answer) and not answer.replayed for answer in answers] == [True] * 3
 
 
-async def test_what_was_refused_is_not_remembered(bench: Bench) -> None:
+@on_sqlite
+async def test_what_sqlite_refused_is_not_remembered(bench: Bench) -> None:
     await bench.writer.submit((Fill(tenant="default"),))
     large = bench.desk.sending(text="x" * (1 << 20), request=send_key("r"))
     (refused,) = await bench.writer.submit((large,))
@@ -410,7 +409,8 @@ async def test_what_is_queued_is_written_before_the_end(bench: Bench) -> None:
 # --- trouble ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_locked_database_is_refused_and_heals(bench: Bench) -> None:
+@on_sqlite
+async def test_sqlite_locked_by_another_process_is_refused_and_heals(bench: Bench) -> None:
     await bench.desk.send()
     async with locked(bench.path):
         refused = await bench.writer.submit(
@@ -425,7 +425,8 @@ async def test_a_locked_database_is_refused_and_heals(bench: Bench) -> None:
     assert (await bench.desk.check_counts()).revision == 2
 
 
-async def test_a_full_disk_is_refused_and_heals(bench: Bench) -> None:
+@on_sqlite
+async def test_sqlite_on_a_full_disk_is_refused_and_heals(bench: Bench) -> None:
     await bench.desk.send()
     await bench.writer.submit((Fill(tenant="default"),))
     large = [bench.desk.sending(text="x" * (1 << 20)) for _ in range(3)]

@@ -77,6 +77,7 @@ class Served:
     channel: grpc.aio.Channel
     authenticator: FakeAuthenticator
     sending: FakeSending
+    port: int
 
     async def raw(self, method: str, body: bytes, **options: Any) -> bytes:
         """Calls a method, of NotificationService unless it has a full name, with bytes."""
@@ -90,7 +91,11 @@ OPTIONS = ServerOptions(max_message_bytes=100_000, request_timeout=30)
 
 @asynccontextmanager
 async def serving(
-    *, telemetry: Telemetry | None = None, options: ServerOptions = OPTIONS, **services: Any
+    *,
+    telemetry: Telemetry | None = None,
+    options: ServerOptions = OPTIONS,
+    listen: str = "127.0.0.1:0",
+    **services: Any,
 ) -> AsyncIterator[Served]:
     authenticator, sending = FakeAuthenticator(), FakeSending()
     names = ("sending", "notifications", "sessions", "inboxes", "recipients", "tenants", "api_keys", "status")
@@ -98,11 +103,11 @@ async def serving(
     rpc = RpcServer(
         Services(**parts), WireCodec(), TurnedClock(), authenticator, options, telemetry=telemetry
     )
-    port = await rpc.start("127.0.0.1:0")
+    port = await rpc.start(listen)
     await rpc.set_serving(True)
     try:
         async with channel_to(f"127.0.0.1:{port}") as channel:
-            yield Served(rpc, channel, authenticator, sending)
+            yield Served(rpc, channel, authenticator, sending, port)
     finally:
         await rpc.stop(0)
 

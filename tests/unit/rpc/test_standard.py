@@ -13,9 +13,10 @@ from grpc_reflection.v1alpha import reflection_pb2
 
 from tests.support.calls import reason_of
 from tests.support.waiting import eventually
-from tests.unit.rpc.conftest import Served
+from tests.unit.rpc.conftest import Served, serving
 from tests.unit.rpc.test_pipeline import RAW
 from tocsin_server.domain.errors import CredentialsMissing
+from tocsin_server.rpc.server import ServerOptions
 
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = {
@@ -35,6 +36,14 @@ async def test_health_is_told_without_credentials(served: Served, service: str) 
     assert (await health.Check(request)).status == SERVING
     await served.rpc.set_serving(False)
     assert (await health.Check(request)).status == NOT_SERVING
+
+
+async def test_liveness_is_told_apart_from_what_storage_does(served: Served) -> None:
+    health: Any = HealthStub(served.channel)
+    request = health_pb2.HealthCheckRequest(service="liveness")
+    assert (await health.Check(request)).status == SERVING
+    await served.rpc.set_serving(False)
+    assert (await health.Check(request)).status == SERVING
 
 
 async def test_a_watcher_sees_the_server_drain_and_does_not_keep_it(served: Served) -> None:
@@ -96,3 +105,17 @@ async def test_a_port_that_is_taken_is_an_error(served: Served) -> None:
     port = await served.rpc.start("127.0.0.1:0")
     with pytest.raises(OSError, match="cannot listen on"):
         await served.rpc.start(f"127.0.0.1:{port}")
+
+
+async def test_a_server_without_callers_serves_its_own_state_and_refuses_the_rest() -> None:
+    async with serving(options=ServerOptions(serves_callers=False)) as served:
+        health: Any = HealthStub(served.channel)
+        for service in ("", "tocsin.v1.SystemService"):
+            request = health_pb2.HealthCheckRequest(service=service)
+            assert (await health.Check(request)).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await health.Check(health_pb2.HealthCheckRequest(service="tocsin.v1.InboxService"))
+        assert error.value.code() == grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await served.raw("Send", RAW)
+        assert error.value.code() == grpc.StatusCode.UNIMPLEMENTED

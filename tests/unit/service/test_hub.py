@@ -51,6 +51,23 @@ async def test_a_change_is_encoded_once_for_all(streams: Exchange, desk: Desk) -
     assert made == 1
 
 
+async def test_the_bus_hears_of_first_and_last_followers(
+    streams: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str, str]] = []
+    bus = streams.fleet.bus
+    monkeypatch.setattr(bus, "follow", lambda *key: told.append(("follow", *key)))
+    monkeypatch.setattr(bus, "unfollow", lambda *key: told.append(("unfollow", *key)))
+    first, second = await streams.live("ada"), await streams.live("ada", "bob")
+    assert told == [("follow", "default", "ada"), ("follow", "default", "bob")]
+    await first.close()
+    streams.hub.unfollow("default", second.session.positions["bob"])
+    second.session.remove(["bob"])
+    assert told[2:] == [("unfollow", "default", "bob")]
+    await second.close()
+    assert told[3:] == [("unfollow", "default", "ada")]
+
+
 async def test_who_follows(streams: Exchange) -> None:
     first, second = await streams.live("ada", "bob"), await streams.live("ada")
     assert streams.hub.followed_count == 2

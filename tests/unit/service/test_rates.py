@@ -1,17 +1,22 @@
 """Token buckets, on a clock that is turned by hand."""
 
+import asyncio
+from collections.abc import Mapping
+
 import pytest
 
 from tocsin_server.domain.errors import RateLimited
 from tocsin_server.domain.time import SECOND
-from tocsin_server.service.rates import SendRates
+from tocsin_server.service.rates import Rates as AnyRates
+from tocsin_server.service.rates import SendRates, SharedSendRates
 
 
 class Rates:
     def __init__(self, **per_second: int) -> None:
         self.now = 100.0
         self.per_second = per_second
-        self.rates = SendRates(lambda tenant: self.per_second.get(tenant, 0), lambda: self.now)
+        self.local = SendRates(lambda tenant: self.per_second.get(tenant, 0), lambda: self.now)
+        self.rates: AnyRates = self.local
 
     def taken(self, tenant: str, count: int = 1) -> int:
         """How often so many can be taken at once."""
@@ -70,5 +75,110 @@ def test_what_is_full_is_forgotten_and_what_is_not_is_kept(monkeypatch: pytest.M
     rates.now += 0.5
     rates.rates.take("fast", 1)
     rates.rates.take("newcomer", 1)
-    assert set(rates.rates._buckets) == {"slow", "fast", "newcomer"}
+    assert set(rates.local._buckets) == {"slow", "fast", "newcomer"}
     assert rates.taken("slow") == 0
+
+
+# --- shared by replicas -----------------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """A shared bucket as Redis keeps it, on the same clock; `away`: it cannot be reached."""
+
+    def __init__(self, rates: Rates) -> None:
+        self._rates = rates
+        self._tokens: dict[str, tuple[float, float]] = {}
+        self.away = False
+        self.drawings: list[dict[str, tuple[int, int, int]]] = []
+
+    async def draw(self, wanted: Mapping[str, tuple[int, int, int]]) -> dict[str, tuple[int, float]] | None:
+        self.drawings.append(dict(wanted))
+        if self.away:
+            return None
+        drawn = {}
+        for tenant, (rate, spent, count) in wanted.items():
+            tokens, at = self._tokens.get(tenant, (float(rate), self._rates.now))
+            tokens = min(rate, tokens + (self._rates.now - at) * rate) - spent
+            given = max(min(count, int(tokens)), 0)
+            self._tokens[tenant] = (tokens - given, self._rates.now)
+            drawn[tenant] = (given, tokens - given)
+        return drawn
+
+
+class Replica(Rates):
+    """One of several that take from one bucket."""
+
+    def __init__(self, clock: Rates, bucket: Bucket) -> None:
+        super().__init__(**clock.per_second)
+        quota = (lambda tenant: clock.per_second.get(tenant, 0), lambda: clock.now)
+        self.rates = self.shared = SharedSendRates(bucket, SendRates(*quota), *quota)
+
+    async def draw(self) -> None:
+        """Whatever is wanted by now."""
+        running = asyncio.create_task(self.shared.run())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        running.cancel()
+
+
+async def test_a_first_send_waits_for_no_one_and_is_drawn_for_afterwards() -> None:
+    clock = Rates(acme=100)
+    bucket = Bucket(clock)
+    replica = Replica(clock, bucket)
+    assert replica.taken("acme", 10) == 10, "what the bucket must hold"
+    assert bucket.drawings == []
+    await replica.draw()
+    assert bucket.drawings == [{"acme": (100, 100, 5)}]
+    assert replica.taken("acme") == 0
+
+
+async def test_what_one_replica_has_taken_another_does_not_get() -> None:
+    clock = Rates(acme=100)
+    bucket = Bucket(clock)
+    one, other = Replica(clock, bucket), Replica(clock, bucket)
+    one.rates.take("acme", 70)
+    await one.draw()
+    other.rates.take("acme", 1)
+    await other.draw()
+    assert other.taken("acme") == 24, "all that there is but the advance of the other"
+    await other.draw()
+    one.rates.take("acme", 4)
+    await one.draw()
+    assert one.taken("acme") == 1
+    assert other.taken("acme") == 0
+
+
+async def test_a_refusal_by_the_shared_bucket_says_when_to_come_back() -> None:
+    clock = Rates(acme=10)
+    replica = Replica(clock, Bucket(clock))
+    replica.rates.take("acme", 10)
+    await replica.draw()
+    with pytest.raises(RateLimited) as refused:
+        replica.rates.take("acme", 5)
+    assert refused.value.retry_delay == SECOND // 2
+
+
+async def test_while_the_shared_bucket_is_away_each_replica_has_its_own() -> None:
+    clock = Rates(acme=10)
+    bucket = Bucket(clock)
+    replica = Replica(clock, bucket)
+    bucket.away = True
+    replica.rates.take("acme", 1)
+    await replica.draw()
+    assert replica.taken("acme") == 10
+    bucket.away = False
+    clock.now += SharedSendRates.RETRY_SECONDS
+    replica.rates.take("acme", 10)
+    await replica.draw()
+    assert bucket.drawings[-1] == {"acme": (10, 10, 1)}
+    assert replica.taken("acme") == 0
+    assert replica.taken("free") == 1_000
+
+
+async def test_advances_of_many_tenants_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SharedSendRates, "MAX_TENANTS", 2)
+    clock = Rates(one=10, two=10, three=10)
+    replica = Replica(clock, Bucket(clock))
+    for tenant in clock.per_second:
+        replica.rates.take(tenant, 1)
+    assert set(replica.shared._advances) == {"three"}

@@ -352,7 +352,7 @@ async def test_an_end_user_sees_no_trace(streams: Exchange, desk: Desk, live: bo
 
 async def test_a_session_ends_with_the_error_it_is_given(streams: Exchange, desk: Desk) -> None:
     follower = await streams.live("ada")
-    streams.sessions.terminate(ANYONE, follower.session.id)
+    await streams.sessions.terminate(ANYONE, follower.session.id)
     await follower.until(lambda f: f.error, "the end")
     assert isinstance(follower.error, SessionTerminated)
     await follower.close()

@@ -5,7 +5,6 @@ import structlog
 
 from tests.support.stores import START, TurnedClock
 from tocsin_server.domain.time import SECOND
-from tocsin_server.service.ports import StoreFacts
 from tocsin_server.service.status import (
     Component,
     ComponentReport,
@@ -60,11 +59,12 @@ def test_a_status_is_what_its_sources_say(draining: bool) -> None:
         components=(storage, Component("credentials", clock)),
         queues=(lambda: writer,),
         streams=lambda: StreamReport(2, 20, SECOND),
+        epoch=lambda: b"epoch",
         draining=lambda: draining,
         event_loop_lag=lambda: 7,
         timer_lag=lambda: 8,
     )
-    status = Status("1.2.3", "here", START, StoreFacts(b"key", b"epoch", 4), sources).get()
+    status = Status("1.2.3", "here", START, 4, sources).get()
     assert [(report.name, report.state) for report in status.components] == [
         ("storage", ComponentState.DOWN),
         ("credentials", ComponentState.OK),

@@ -3,6 +3,9 @@
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
+
+import psycopg
 
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
@@ -30,19 +33,25 @@ from tocsin_server.domain.time import HOUR
 from tocsin_server.service.credentials import new_key
 from tocsin_server.store.store import Store
 
+COLUMNS_OF_SQLITE = """
+    SELECT tables.name, columns.name FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+    WHERE tables.type = 'table'"""
 
-def rows_of(path: Path, tenant: str) -> dict[str, int]:
+COLUMNS_OF_POSTGRES = """
+    SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = 'public'"""
+
+
+def rows_of(path: Path, url: str | None, tenant: str) -> dict[str, int]:
     """How many rows of each table are a tenant's; contents are counted whosesoever they are."""
-    with closing(sqlite3.connect(path)) as connection:
-        tables = [
-            name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-        ]
+    columns = COLUMNS_OF_SQLITE if url is None else COLUMNS_OF_POSTGRES
+    place = "?" if url is None else "%s"
+    opened: Any = sqlite3.connect(path) if url is None else psycopg.connect(url)
+    with closing(opened) as connection:
+        tables = [table for table, column in connection.execute(columns).fetchall() if column == "tenant"]
         counts = {}
         for table in tables:
-            columns = [column[1] for column in connection.execute(f"PRAGMA table_info({table})")]
-            if "tenant" in columns:
-                query = f"SELECT count(*) FROM {table} WHERE tenant = ?"
-                counts[table] = connection.execute(query, (tenant,)).fetchone()[0]
+            query = f"SELECT count(*) FROM {table} WHERE tenant = {place}"
+            counts[table] = connection.execute(query, (tenant,)).fetchone()[0]
         counts["contents"] = connection.execute("SELECT count(*) FROM contents").fetchone()[0]
     return counts
 
@@ -90,14 +99,16 @@ async def erase(store: Store, tenant: str, limit: int) -> SweepReceipt:
     return answer.receipt
 
 
-async def test_a_deleted_tenant_is_erased_chunk_by_chunk_and_wholly(tmp_path: Path) -> None:
+async def test_a_deleted_tenant_is_erased_chunk_by_chunk_and_wholly(
+    tmp_path: Path, database_url: str | None
+) -> None:
     path = tmp_path / "tocsin.db"
-    async with stored(tmp_path, TurnedClock()) as store:
+    async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         await fill(store, "acme", 10)
         await fill(store, "zeta", 4)
-        before = rows_of(path, "acme")
+        before = rows_of(path, database_url, "acme")
         assert all(before.values()), "every table that knows tenants holds something of this one"
-        others = rows_of(path, "zeta")
+        others = rows_of(path, database_url, "zeta")
         await store.writer.submit([ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)])
         receipts = []
         while True:
@@ -106,24 +117,26 @@ async def test_a_deleted_tenant_is_erased_chunk_by_chunk_and_wholly(tmp_path: Pa
             if not receipts[-1].more:
                 break
         assert sum(receipt.count for receipt in receipts) == sum(before.values()) - before["contents"]
-        left = rows_of(path, "acme")
+        left = rows_of(path, database_url, "acme")
         assert left.pop("contents") == 4
         assert set(left.values()) == {0}
-        assert rows_of(path, "zeta") == others | {"contents": 4}
+        assert rows_of(path, database_url, "zeta") == others | {"contents": 4}
         assert await store.tenants.tenant("acme") is None
         assert [key.tenant for key in (await store.api_keys.all_active_keys()).values()] == ["zeta"]
 
 
-async def test_only_a_deleted_tenant_is_erased(tmp_path: Path) -> None:
-    async with stored(tmp_path, TurnedClock()) as store:
+async def test_only_a_deleted_tenant_is_erased(tmp_path: Path, database_url: str | None) -> None:
+    async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         await fill(store, "acme", 2)
         for name in ("acme", "nowhere"):
             assert await erase(store, name, 1_000) == SweepReceipt(0)
-        assert rows_of(tmp_path / "tocsin.db", "acme")["notifications"] == 2
+        assert rows_of(tmp_path / "tocsin.db", database_url, "acme")["notifications"] == 2
 
 
-async def test_a_name_is_free_again_once_its_tenant_is_erased(tmp_path: Path) -> None:
-    async with stored(tmp_path, TurnedClock()) as store:
+async def test_a_name_is_free_again_once_its_tenant_is_erased(
+    tmp_path: Path, database_url: str | None
+) -> None:
+    async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         await fill(store, "acme", 2)
         await store.writer.submit([ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)])
         assert not (await erase(store, "acme", 1_000)).more
@@ -133,13 +146,13 @@ async def test_a_name_is_free_again_once_its_tenant_is_erased(tmp_path: Path) ->
         assert again.state is TenantState.ACTIVE
 
 
-async def test_tenants_come_back_as_they_were_stored(tmp_path: Path) -> None:
-    async with stored(tmp_path, TurnedClock()) as store:
+async def test_tenants_come_back_as_they_were_stored(tmp_path: Path, database_url: str | None) -> None:
+    async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         (answer,) = await store.writer.submit(
             [CreateTenant(tenant="default", name="acme", display_name="Acme", quotas=Quotas(7, 0, 3))]
         )
         assert isinstance(answer, Answer)
-    async with stored(tmp_path, TurnedClock()) as store:
+    async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         assert await store.tenants.tenant("acme") == answer.receipt
         assert [tenant.name for tenant in await store.tenants.tenants("", 10)] == ["acme", "default"]
         assert [tenant.name for tenant in await store.tenants.tenants("acme", 10)] == ["default"]
