@@ -34,6 +34,12 @@ def diskfull_shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return shim("diskfull", tmp_path_factory)
 
 
+@pytest.fixture(scope="session")
+def clockskew_shim(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/faults/clockskew.c, compiled."""
+    return shim("clockskew", tmp_path_factory)
+
+
 def shim(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     if sys.platform != "linux":
         pytest.skip("the shims are preloaded as Linux does it, and look into /proc")

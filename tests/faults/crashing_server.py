@@ -12,7 +12,6 @@ each at its N-th time. SIGKILL, so that nothing of the process runs any more.
 
 import os
 import signal
-import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,9 @@ from unittest import mock
 from tocsin_server.cli.main import main
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.ports import CommitListener, Committed
-from tocsin_server.store.writer import GroupCommitWriter, GroupReport
+from tocsin_server.store.groups import GroupReport
+from tocsin_server.store.sqlite.engine import SqliteEngine, SqliteSession
+from tocsin_server.store.writer import GroupCommitWriter
 
 POINT, _, TIMES = os.environ["CRASH_AT"].partition(":")
 _passed: Counter[str] = Counter()
@@ -54,14 +55,22 @@ class CrashingWriter(GroupCommitWriter):
 
         super().listen(around if isinstance(listener, Hub) else listener)
 
-    def _open(self) -> sqlite3.Connection:
-        connection = super()._open()
-        connection.set_trace_callback(
+
+class CrashingEngine(SqliteEngine):
+    """The server's own engine."""
+
+    def open_session(self) -> SqliteSession:
+        """With a crash before its commits."""
+        session = super().open_session()
+        session.connection.set_trace_callback(
             lambda statement: passing("before_commit") if statement == "COMMIT" else None
         )
-        return connection
+        return session
 
 
 if __name__ == "__main__":
-    with mock.patch("tocsin_server.store.store.GroupCommitWriter", CrashingWriter):
+    with (
+        mock.patch("tocsin_server.store.store.GroupCommitWriter", CrashingWriter),
+        mock.patch("tocsin_server.store.store.SqliteEngine", CrashingEngine),
+    ):
         main()
