@@ -1,10 +1,13 @@
-"""How fast what is committed reaches streams: `fanout_gateway`, `fanout_streams`."""
+"""How fast what is committed reaches streams: `fanout_gateway`, `fanout_streams`, in one process and across two."""
 
 import asyncio
 import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from tests.bench.http2 import CallFailed, Connection, framed
 from tests.bench.measuring import Busy, median, percentile
@@ -29,18 +32,67 @@ STREAMS_PER_CONNECTION = 100
 MARK = re.compile(rb"mark:(\d{6})")
 
 
+@dataclass(frozen=True, slots=True)
+class HubServer:
+    """A server whose hub can be driven."""
+
+    process: ServerProcess
+    socket: Path
+    control: Control
+
+
+@dataclass(frozen=True, slots=True)
+class Hubs:
+    """Where changes are committed, or handed out as if they were, and where the streams are."""
+
+    sender: HubServer
+    holder: HubServer
+
+    @property
+    def two(self) -> bool:
+        """Whether these are different ones."""
+        return self.sender is not self.holder
+
+    async def prepare(self, keys: list[str], waves: int) -> None:
+        """Has entries made."""
+        await self.sender.control.ask("prepare", recipients=keys, waves=waves, by_bus=self.two)
+
+    async def offer(self, waves: int) -> dict[str, Any]:
+        """Has them handed out."""
+        holder = str(self.holder.socket) if self.two else ""
+        return await self.sender.control.ask("offer", waves=waves, holder=holder)
+
+
 @asynccontextmanager
-async def hub_server(setting: Setting) -> AsyncIterator[tuple[ServerProcess, Control]]:
-    """A server whose hub can be driven, with room in its streams' buffers for what a broadcast offers."""
+async def one_hub(setting: Setting) -> AsyncIterator[Hubs]:
+    """One server, on the embedded default."""
+    async with _hub_server(setting, {}) as server:
+        yield Hubs(server, server)
+
+
+@asynccontextmanager
+async def two_hubs(setting: Setting) -> AsyncIterator[Hubs]:
+    """Two servers of one fleet."""
+    async with (
+        setting.backbone() as backbone,
+        _hub_server(setting, backbone.settings) as sender,
+        _hub_server(setting, backbone.settings) as holder,
+    ):
+        yield Hubs(sender, holder)
+
+
+@asynccontextmanager
+async def _hub_server(setting: Setting, settings: Mapping[str, str]) -> AsyncIterator[HubServer]:
+    """With room in its streams' buffers for what a broadcast offers."""
     socket = setting.subfolder() / "control"
     async with setting.server(
-        {"TOCSIN_SESSION_BUFFER_BYTES": "8MiB"},
+        {"TOCSIN_SESSION_BUFFER_BYTES": "8MiB", **settings},
         environment={CONTROL_VARIABLE: str(socket)},
         command=HUB_SERVER,
     ) as server:
         control = await Control.open(socket)
         try:
-            yield server, control
+            yield HubServer(server, socket, control)
         finally:
             control.close()
 
@@ -91,16 +143,29 @@ async def fanout_gateway(setting: Setting) -> list[Row]:
 
     Probes are sent meanwhile, the usual way, to recipients of the same stream.
     """
+    async with one_hub(setting) as hubs:
+        return [await _gateway(setting, "fanout_gateway", hubs)]
+
+
+async def fanout_gateway_two_workers(setting: Setting) -> list[Row]:
+    """The same with the stream in another process than that which hands out, and which the probes are sent to."""
+    async with two_hubs(setting) as hubs:
+        return [await _gateway(setting, "fanout_gateway.two_workers", hubs)]
+
+
+async def _gateway(setting: Setting, name: str, hubs: Hubs) -> Row:
     waves = setting.by_size(20, 50)
     keys, probe_keys = recipients(GATEWAY_RECIPIENTS), recipients(PROBE_RECIPIENTS, "probe")
     requests = Requests([*keys, *probe_keys])
-    pairs, latencies, chunks, server_cpu, load_cpu, dropped = [], [], [], [], [], 0
+    pairs, latencies, chunks, load_cpu, dropped = [], [], [], [], 0
+    servers = {"server_cpu": hubs.holder} | ({"sender_cpu": hubs.sender} if hubs.two else {})
+    server_cpu: dict[str, list[float]] = {part: [] for part in servers}
     idle_latencies: list[float] = []
     async with (
         setting.raw_server() as raw,
-        hub_server(setting) as (server, control),
         connections(raw.address, 1) as (reading,),
-        connections(server.address, 2) as (listening, sending),
+        connections(hubs.holder.process.address, 1) as (listening,),
+        connections(hubs.sender.process.address, 1) as (sending,),
     ):
         await fill(sending, [requests.item() for _ in range(len(keys) + len(probe_keys))])
         stream = Stream.attach(listening, [(key, "") for key in [*keys, *probe_keys]])
@@ -114,11 +179,11 @@ async def fanout_gateway(setting: Setting) -> list[Row]:
             revisions.take(event)
         for _ in range(setting.rounds):
             stream.arrivals.clear()
-            await control.ask("prepare", recipients=keys, waves=waves)
+            await hubs.prepare(keys, waves)
             over = asyncio.Event()
-            with undisturbed(), Busy([server.usage()]) as busy:
+            with undisturbed(), Busy([each.process.usage() for each in servers.values()]) as busy:
                 probing = asyncio.create_task(probes.run(over))
-                offered = await control.ask("offer", waves=waves)
+                offered = await hubs.offer(waves)
                 over.set()
                 await probing
             # The last probe was sent after the last offer, and comes in behind it.
@@ -133,43 +198,52 @@ async def fanout_gateway(setting: Setting) -> list[Row]:
             pairs.append(Pair(count / (last - offered["started"]), write_rate))
             chunks.append(offered["longest_chunk_ms"])
             dropped = offered["dropped"]
-            server_cpu.append(busy.of_others[0])
+            for part, share in zip(servers, busy.of_others, strict=True):
+                server_cpu[part].append(share)
             load_cpu.append(busy.own)
         latencies = probes.latencies
         await _check_cursors(sending, revisions, probe_keys)
         stream.close()
     p99 = 1e3 * percentile(latencies, 0.99)
-    return [
-        row(
-            "fanout_gateway",
-            "entries/s",
-            pairs,
-            "at least",
-            4.0,
-            also=p99 <= PROBE_BAR_MS,
-            also_bar=f"probes' p99 <= {PROBE_BAR_MS} ms",
-            probe_p50_ms=1e3 * median(latencies),
-            probe_p99_ms=p99,
-            idle_probe_p50_ms=1e3 * median(idle_latencies),
-            longest_chunk_ms=max(chunks),
-            dropped=dropped,
-            server_cpu=median(server_cpu),
-            load_cpu=median(load_cpu),
-        )
-    ]
+    return row(
+        name,
+        "entries/s",
+        pairs,
+        "at least",
+        4.0,
+        also=p99 <= PROBE_BAR_MS,
+        also_bar=f"probes' p99 <= {PROBE_BAR_MS} ms",
+        probe_p50_ms=1e3 * median(latencies),
+        probe_p99_ms=p99,
+        idle_probe_p50_ms=1e3 * median(idle_latencies),
+        longest_chunk_ms=max(chunks),
+        dropped=dropped,
+        load_cpu=median(load_cpu),
+        **{part: median(shares) for part, shares in server_cpu.items()},
+    )
 
 
 async def fanout_streams(setting: Setting) -> list[Row]:
     """Milliseconds from the commit of an entry for each of 1,000 streams to the last arrival, beside bare writes."""
+    async with one_hub(setting) as hubs:
+        return [await _streams(setting, "fanout_streams", hubs)]
+
+
+async def fanout_streams_two_workers(setting: Setting) -> list[Row]:
+    """The same with the commit in another process than the streams."""
+    async with two_hubs(setting) as hubs:
+        return [await _streams(setting, "fanout_streams.two_workers", hubs)]
+
+
+async def _streams(setting: Setting, name: str, hubs: Hubs) -> Row:
     repeats = setting.by_size(10, 30)
     keys = recipients(STREAMS, "stream")
     pairs = []
     async with (
         setting.raw_server() as raw,
-        hub_server(setting) as (server, control),
         connections(raw.address, STREAMS // STREAMS_PER_CONNECTION) as bare,
-        connections(server.address, STREAMS // STREAMS_PER_CONNECTION) as listening,
-        connections(server.address, 1) as (sending,),
+        connections(hubs.holder.process.address, STREAMS // STREAMS_PER_CONNECTION) as listening,
+        connections(hubs.sender.process.address, 1) as (sending,),
         connections(raw.address, 1) as (publishing,),
     ):
         await fill(sending, [item_of(spec(key, number)) for number, key in enumerate(keys)])
@@ -191,7 +265,7 @@ async def fanout_streams(setting: Setting) -> list[Row]:
             ours, raws = [], []
             for repeat in range(repeats):
                 with undisturbed():
-                    ours.append(await _one_for_each(sending, streams, control, repeat))
+                    ours.append(await _one_for_each(sending, streams, hubs.sender.control, repeat))
                     arrived.clear()
                     payload = bytes(max(len(message) for _, message in streams[0].arrivals))
                     started = INSTANT.unpack(await publishing.unary(PUBLISH, payload))[0]
@@ -200,7 +274,7 @@ async def fanout_streams(setting: Setting) -> list[Row]:
             pairs.append(Pair(1e3 * median(ours), 1e3 * median(raws)))
         for stream in streams:
             stream.close()
-    return [row("fanout_streams", "ms", pairs, "at most", 1.5, streams=STREAMS)]
+    return row(name, "ms", pairs, "at most", 1.5, streams=STREAMS)
 
 
 async def _one_for_each(sending: Connection, streams: list[Stream], control: Control, repeat: int) -> float:

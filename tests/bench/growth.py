@@ -1,8 +1,11 @@
-"""Whether anything gets slower with what is stored: `growth.send`, `.list`, `.summary`, `.resume`."""
+"""Whether anything gets slower with what is stored: `growth.send`, `.list`, `.summary`, `.resume`, on each engine."""
 
+import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from tests.bench.backbone import Backbone
 from tests.bench.http2 import Connection, framed
 from tests.bench.measuring import median
 from tests.bench.payloads import Requests, recipients
@@ -10,6 +13,7 @@ from tests.bench.results import Pair, Row, row
 from tests.bench.sending import GET_SUMMARY, SEND, NotArrived, fill, latencies
 from tests.bench.setting import Setting, connections, undisturbed
 from tests.bench.streams import SUBSCRIBE
+from tests.support.processes import ServerProcess
 from tests.support.waiting import eventually
 from tocsin.v1.inbox_service_pb2 import (
     GetSummaryRequest,
@@ -86,17 +90,39 @@ class Store:
 
 async def growth(setting: Setting) -> list[Row]:
     """Medians with much stored, beside the same with little, in two servers that take turns."""
+    async with setting.server() as small, setting.server() as large:
+        return await _measured(setting, "", small, large)
+
+
+async def growth_postgres(setting: Setting) -> list[Row]:
+    """The same on Postgres, without Redis, whose cache of summaries would answer in its place."""
+    async with (
+        setting.backbone(bus=False) as small_backbone,
+        setting.backbone(bus=False) as large_backbone,
+        setting.server(small_backbone.settings) as small,
+        setting.server(large_backbone.settings) as large,
+    ):
+        return await _measured(setting, ".postgres", small, large, (small_backbone, large_backbone))
+
+
+async def _measured(
+    setting: Setting,
+    suffix: str,
+    small_server: ServerProcess,
+    large_server: ServerProcess,
+    backbones: Iterable[Backbone] = (),
+) -> list[Row]:
     large = setting.by_size(500_000, 5_000_000)
     count = setting.by_size(200, 300)
     measured: dict[str, list[Pair]] = {}
     async with (
-        setting.server() as small_server,
-        setting.server() as large_server,
         connections(small_server.address, 1) as (small_connection,),
         connections(large_server.address, 1) as (large_connection,),
     ):
         small_store = await _filled(small_connection, SMALL, SMALL // ENTRIES_EACH, count)
         large_store = await _filled(large_connection, large, min(large // ENTRIES_EACH, 20_000), count)
+        for backbone in backbones:
+            await asyncio.to_thread(backbone.settle)
         for store in (small_store, large_store):
             await store.check()
             await store.measure(count // 4)
@@ -106,7 +132,7 @@ async def growth(setting: Setting) -> list[Row]:
             for name, value in after.items():
                 measured.setdefault(name, []).append(Pair(value, before[name]))
     return [
-        row(f"growth.{name}", "ms", pairs, "at most", 1.3, entries=large, yardstick_entries=SMALL)
+        row(f"growth.{name}{suffix}", "ms", pairs, "at most", 1.3, entries=large, yardstick_entries=SMALL)
         for name, pairs in measured.items()
     ]
 

@@ -2,8 +2,9 @@
 
 A whole server, made by `bootstrap`, and beside it a control socket, which takes one JSON object a line and answers with
 one. `prepare` makes the changes that a broadcast would commit: one entry an inbox and wave, with one content for all.
-`offer` hands them to the hub in chunks, as they would come from commits, and as fast as the streams take them.
-`committed` says when the last commit was handed to the hub. Instants are those of the monotonic clock.
+`offer` hands them out in chunks, as they would come from commits, and as fast as the streams take them: to the hub, or,
+where another hub server holds the streams, by the bus. `taken` says how far this server's streams are with what came by
+the bus. `committed` says when the last commit was handed to the hub. Instants are those of the monotonic clock.
 """
 
 import asyncio
@@ -15,20 +16,31 @@ import signal
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from dataclasses import replace as with_changed
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import uvloop
-from msgspec.structs import replace
 
 from tests.bench.payloads import spec
 from tests.bench.setting import CONTROL_VARIABLE
+from tests.bench.streams import Control
+from tocsin.v1.notification_pb2 import Notification
 from tocsin_server import logs
-from tocsin_server.bootstrap import Server, bootstrap
 from tocsin_server.bootstrap.process import GC_THRESHOLD, SWITCH_SECONDS
-from tocsin_server.domain.ids import RANDOM_BITS, notification_id, recipient_hash
-from tocsin_server.domain.inbox import Counts, Inbox, InboxChange
+from tocsin_server.bootstrap.serving import Server, bootstrap
+from tocsin_server.bus.redis import RedisBus
+from tocsin_server.domain.ids import RANDOM_BITS, format_id, notification_id, recipient_hash
+from tocsin_server.domain.inbox import (
+    BroadcastChunk,
+    BroadcastEntry,
+    Counts,
+    Inbox,
+    InboxChange,
+    InboxErased,
+)
 from tocsin_server.domain.sending import UNDEFINED_CATEGORY, draft
 from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.rpc.convert.content import sent_content_from
@@ -42,8 +54,91 @@ CHUNK = 250
 GATHERED_BYTES = 512 << 10
 """With so much waiting in any stream, the next chunk waits too."""
 PACE_S = 0.001
+CHUNKS_UNDER_WAY = 16
+"""So many are on their way by the bus at most; half as many, when more follow."""
 
 _LINE_BYTES = 16 << 20
+
+
+class Streams(Protocol):
+    """Those that what is handed out is for."""
+
+    async def keep_up(self) -> None:
+        """Called before each chunk: returns when the streams can take one more."""
+
+    async def settled(self) -> None:
+        """Returns when they were offered everything."""
+
+
+class StreamsHere:
+    """This server's own ones."""
+
+    def __init__(self, server: Server) -> None:
+        self._sessions = server.sessions
+
+    @property
+    def gathered(self) -> int:
+        """Bytes that wait in one of them, at most."""
+        return max((session.buffered_bytes for session in self._sessions), default=0)
+
+    @property
+    def dropped(self) -> int:
+        """How often what waited was more than they had room for."""
+        return sum(session.drop_count for session in self._sessions)
+
+    async def keep_up(self) -> None:
+        """See Streams."""
+        while True:
+            if self.gathered <= GATHERED_BYTES:
+                return
+            await asyncio.sleep(PACE_S)
+
+    async def settled(self) -> None:
+        """See Streams."""
+
+
+class StreamsThere:
+    """Those of another hub server, which tells how far it is: nothing in a bus would hold back who publishes."""
+
+    def __init__(self, control: Control, taken: int) -> None:
+        self._control = control
+        self._handed_out = self._taken = taken
+
+    async def keep_up(self) -> None:
+        """See Streams."""
+        self._handed_out += 1
+        if self._handed_out - self._taken > CHUNKS_UNDER_WAY:
+            await self._until_under_way(CHUNKS_UNDER_WAY // 2)
+
+    async def settled(self) -> None:
+        """See Streams."""
+        await self._until_under_way(0)
+
+    async def _until_under_way(self, count: int) -> None:
+        while True:
+            answer = await self._control.ask("taken")
+            self._taken = answer["chunks"]
+            if self._handed_out - self._taken <= count and answer["gathered"] <= GATHERED_BYTES:
+                return
+            await asyncio.sleep(PACE_S)
+
+
+class Hearing:
+    """Counts the chunks that come by the bus, on their way to the hub."""
+
+    def __init__(self, bus: RedisBus) -> None:
+        self.chunks = 0
+        self.longest_s = 0.0
+        self._offer = bus._ears.offer
+        bus.listen(with_changed(bus._ears, offer=self._heard))
+
+    def _heard(self, changes: Iterable[InboxChange | InboxErased]) -> None:
+        heard = list(changes)
+        begun = time.monotonic()
+        self._offer(heard)
+        if len(heard) > 1:
+            self.chunks += 1
+            self.longest_s = max(self.longest_s, time.monotonic() - begun)
 
 
 class Driver:
@@ -52,9 +147,14 @@ class Driver:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._codec = WireCodec()
-        self._waves: deque[list[InboxChange]] = deque()
+        # What hands out one chunk each.
+        self._waves: deque[list[Callable[[], None]]] = deque()
         self._made = 0
         self._committed_at = 0.0
+        self._streams = StreamsHere(server)
+        bus = server.hub._interest
+        self._bus = bus if isinstance(bus, RedisBus) else None
+        self._hearing = Hearing(bus) if isinstance(bus, RedisBus) else None
         # In front of the hub, which would otherwise have handed out everything before the instant is taken.
         server.store.writer._listeners.insert(0, self._on_commit)
 
@@ -72,43 +172,27 @@ class Driver:
                     answer = await self._prepare(**asked)
                 case "offer":
                     answer = await self._offer(**asked)
+                case "taken":
+                    answer = self._taken()
                 case "committed":
                     answer = {"at": self._committed_at}
             writer.write(json.dumps(answer).encode() + b"\n")
             await writer.drain()
         writer.close()
 
-    async def _prepare(self, recipients: list[str], waves: int) -> dict[str, Any]:
+    async def _prepare(self, recipients: list[str], waves: int, by_bus: bool) -> dict[str, Any]:
         """Makes so many waves, which follow on what the inboxes hold."""
         heads: dict[str, Inbox] = {}
         for start in range(0, len(recipients), 1_000):
             heads |= await self._server.store.readers.heads(TENANT, recipients[start : start + 1_000])
-        now = self._server.clock.now()
         for _ in range(waves):
             self._made += 1
-            # One content for all, as of a broadcast.
-            message = spec(recipients[0], self._made)
-            notification = spec_from(message, "")
-            content = sent_content_from(message.content).shown
-            common = draft(bytes(16), TENANT, notification, UNDEFINED_CATEGORY, now)
-            wave = []
-            for recipient in recipients:
-                id = notification_id(now, recipient_hash(TENANT, recipient), random.getrandbits(RANDOM_BITS))
-                drafted = replace(common, id=id, recipient=recipient)
-                head = heads[recipient]
-                count = head.revision + self._made
-                wave.append(
-                    InboxChange(
-                        TENANT,
-                        recipient,
-                        head.incarnation,
-                        count,
-                        Counts(count, count, count),
-                        notification.category,
-                        content,
-                        self._codec.envelope(drafted, notification),
-                    )
-                )
+            wave: list[Callable[[], None]] = []
+            for chunk in self._chunks([heads[recipient] for recipient in recipients], recipients):
+                if not by_bus:
+                    wave.append(partial(self._server.hub.offer, chunk.changes()))
+                elif self._bus is not None:
+                    wave.append(partial(self._bus.publish_chunk, chunk))
             self._waves.append(wave)
             await asyncio.sleep(0)
         # They are there before the measuring begins, and would not all be at once in a server.
@@ -116,27 +200,67 @@ class Driver:
         gc.freeze()
         return {}
 
-    async def _offer(self, waves: int) -> dict[str, Any]:
-        """Hands out the next waves."""
-        offer, sessions = self._server.hub.offer, self._server.sessions
-        longest, waited = 0.0, 0
+    def _chunks(self, heads: list[Inbox], recipients: list[str]) -> Iterable[BroadcastChunk]:
+        """One wave, with one content for all."""
+        now = self._server.clock.now()
+        message = spec(recipients[0], self._made)
+        notification = spec_from(message, "")
+        content = sent_content_from(message.content).shown
+        common = draft(bytes(16), TENANT, notification, UNDEFINED_CATEGORY, now)
+        shared = Notification.FromString(self._codec.envelope(common, notification))
+        shared.ClearField("id")
+        shared.ClearField("recipient")
+        envelope = shared.SerializeToString()
+        entries = []
+        for recipient, head in zip(recipients, heads, strict=True):
+            id = notification_id(now, recipient_hash(TENANT, recipient), random.getrandbits(RANDOM_BITS))
+            own = Notification(id=format_id(id), recipient=recipient).SerializeToString()
+            count = head.revision + self._made
+            counts = Counts(count, count, count)
+            entries.append(BroadcastEntry(recipient, head.incarnation, count, counts, own))
+        for start in range(0, len(entries), CHUNK):
+            yield BroadcastChunk(
+                *(TENANT, notification.category, content, envelope, b"", None),
+                tuple(entries[start : start + CHUNK]),
+            )
+
+    async def _offer(self, waves: int, holder: str) -> dict[str, Any]:
+        """Hands out the next waves; `holder` is the control socket of who holds the streams, if that is not us."""
+        if not holder:
+            return await self._hand_out(waves, self._streams)
+        control = await Control.open(Path(holder))
+        try:
+            before = await control.ask("taken")
+            answer = await self._hand_out(waves, StreamsThere(control, before["chunks"]))
+            after = await control.ask("taken")
+        finally:
+            control.close()
+        return answer | {"longest_chunk_ms": after["longest_chunk_ms"], "dropped": after["dropped"]}
+
+    async def _hand_out(self, waves: int, streams: Streams) -> dict[str, Any]:
+        longest = 0.0
         started = time.monotonic()
         for _ in range(waves):
-            wave: Sequence[InboxChange] = self._waves.popleft()
-            for start in range(0, len(wave), CHUNK):
-                while any(session.buffered_bytes > GATHERED_BYTES for session in sessions):
-                    waited += 1
-                    await asyncio.sleep(PACE_S)
+            for hand_out in self._waves.popleft():
+                await streams.keep_up()
                 begun = time.monotonic()
-                offer(wave[start : start + CHUNK])
+                hand_out()
                 longest = max(longest, time.monotonic() - begun)
                 await asyncio.sleep(0)
+        await streams.settled()
         return {
             "started": started,
-            "seconds": time.monotonic() - started,
             "longest_chunk_ms": 1e3 * longest,
-            "waited": waited,
-            "dropped": sum(session.drop_count for session in sessions),
+            "dropped": self._streams.dropped,
+        }
+
+    def _taken(self) -> dict[str, Any]:
+        hearing = self._hearing
+        return {
+            "chunks": hearing.chunks if hearing else 0,
+            "longest_chunk_ms": 1e3 * hearing.longest_s if hearing else 0.0,
+            "gathered": self._streams.gathered,
+            "dropped": self._streams.dropped,
         }
 
 

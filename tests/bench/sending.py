@@ -1,9 +1,9 @@
-"""How fast notifications are taken: `send_unary`, `send_latency`, `send_bulk`."""
+"""How fast notifications are taken: `send_unary`, `send_postgres`, `send_latency`, `send_bulk`."""
 
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -168,6 +168,16 @@ async def fill(connection: Connection, items: Sequence[bytes]) -> list[str]:
 
 async def send_unary(setting: Setting) -> list[Row]:
     """Durable Sends a second with 256 in flight, beside an echo of the same requests."""
+    return [await _unary(setting, "send_unary", {}, 0.5)]
+
+
+async def send_postgres(setting: Setting) -> list[Row]:
+    """The same on Postgres, with Redis as the bus."""
+    async with setting.backbone() as backbone:
+        return [await _unary(setting, "send_postgres", backbone.settings, 0.35)]
+
+
+async def _unary(setting: Setting, name: str, settings: Mapping[str, str], bar: float) -> Row:
     seconds = setting.by_size(3.0, 8.0)
     keys = recipients()
     requests = Requests(keys)
@@ -175,7 +185,7 @@ async def send_unary(setting: Setting) -> list[Row]:
     echoes: list[UnaryRun] = []
     async with (
         setting.raw_server() as raw,
-        setting.server() as server,
+        setting.server(settings) as server,
         connections(server.address, 1) as (checking,),
     ):
         await fill(checking, [requests.item() for _ in keys])
@@ -187,22 +197,20 @@ async def send_unary(setting: Setting) -> list[Row]:
             sends.append(await unary_load(server.address, server.pid, SEND, requests.request, seconds))
         stored = await stored_total(checking, keys) - before
     _check(stored, sum(run.calls for run in sends))
-    return [
-        row(
-            "send_unary",
-            "sends/s",
-            [Pair(send.rate, echo.rate) for send, echo in zip(sends, echoes, strict=True)],
-            "at least",
-            0.5,
-            request_bytes=requests.mean_bytes,
-            load_cpu=median(run.load_cpu for run in sends),
-            yardstick_load_cpu=median(run.load_cpu for run in echoes),
-            server_cpu=median(run.server_cpu for run in sends),
-            yardstick_server_cpu=median(run.server_cpu for run in echoes),
-            server_us=median(run.server_us for run in sends),
-            yardstick_server_us=median(run.server_us for run in echoes),
-        )
-    ]
+    return row(
+        name,
+        "sends/s",
+        [Pair(send.rate, echo.rate) for send, echo in zip(sends, echoes, strict=True)],
+        "at least",
+        bar,
+        request_bytes=requests.mean_bytes,
+        load_cpu=median(run.load_cpu for run in sends),
+        yardstick_load_cpu=median(run.load_cpu for run in echoes),
+        server_cpu=median(run.server_cpu for run in sends),
+        yardstick_server_cpu=median(run.server_cpu for run in echoes),
+        server_us=median(run.server_us for run in sends),
+        yardstick_server_us=median(run.server_us for run in echoes),
+    )
 
 
 async def send_latency(setting: Setting) -> list[Row]:

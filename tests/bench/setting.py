@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from tests.bench.backbone import Backbone, backbone
 from tests.bench.http2 import Connection
 from tests.support.processes import SERVE, ServerProcess
 from tests.support.waiting import eventually
@@ -70,7 +71,7 @@ class Setting:
         environment: Mapping[str, str] | None = None,
         command: Sequence[str] = SERVE,
     ) -> AsyncIterator[ServerProcess]:
-        """A Tocsin server with an empty database on the embedded default."""
+        """A Tocsin server: with an empty database on the embedded default, unless settings say otherwise."""
         server = self.prepare(settings, environment=environment, command=command)
         try:
             await server.start()
@@ -83,6 +84,12 @@ class Setting:
         finally:
             if server.running:
                 await server.kill()
+
+    @asynccontextmanager
+    async def backbone(self, *, bus: bool = True) -> AsyncIterator[Backbone]:
+        """A Postgres and a Valkey, with nothing in them; without `bus`, the Postgres alone."""
+        async with backbone(self.subfolder(), bus=bus) as made:
+            yield made
 
     @asynccontextmanager
     async def raw_server(self) -> AsyncIterator["RawServer"]:
