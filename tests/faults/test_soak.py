@@ -16,6 +16,8 @@ from tests.support.load import Load
 SECONDS_VARIABLE = "TOCSIN_SOAK_SECONDS"
 SECONDS = float(os.environ.get(SECONDS_VARIABLE, "20"))
 NOTIFICATIONS_A_ROUND = 200
+ROUNDS_A_CHAPTER = 10
+"""After so many faults the oracle judges, and begins anew: it reads every inbox with its history."""
 
 Fault = Callable[[Fleet, random.Random], Awaitable[None]]
 
@@ -95,15 +97,18 @@ FAULTS: tuple[Fault, ...] = (
 
 @pytest.mark.timeout(SECONDS + 180)
 async def test_nothing_is_lost_whatever_happens(tmp_path: Path, rng: random.Random) -> None:
-    async with Fleet(tmp_path) as fleet, Load(fleet.addresses, rng, subscriber_count=3) as load:
+    async with Fleet(tmp_path) as fleet:
         end = time.monotonic() + SECONDS
-        rounds = 0
+        chapter = 0
         while time.monotonic() < end:
-            load.begin(NOTIFICATIONS_A_ROUND)
-            fault = rng.choice(FAULTS)
-            rounds += 1
-            sys.stdout.write(f"{rounds}: {fault.__name__}\n")
-            await load.acked(rng.randint(1, NOTIFICATIONS_A_ROUND // 2))
-            await fault(fleet, rng)
-            await load.finished()
-        assert await load.violations() == []
+            chapter += 1
+            prefix = f"chapter-{chapter}-"
+            async with Load(fleet.addresses, rng, subscriber_count=3, prefix=prefix) as load:
+                for _ in range(ROUNDS_A_CHAPTER):
+                    load.begin(NOTIFICATIONS_A_ROUND)
+                    fault = rng.choice(FAULTS)
+                    sys.stdout.write(f"{chapter}: {fault.__name__}\n")
+                    await load.acked(rng.randint(1, NOTIFICATIONS_A_ROUND // 2))
+                    await fault(fleet, rng)
+                    await load.finished()
+                assert await load.violations() == []

@@ -225,11 +225,14 @@ class Load:
         subscriber_count: int = 2,
         subscriber_address: str | None = None,
         body: str = "",
+        prefix: str = "",
     ) -> None:
-        """Of several addresses, senders and subscribers take one after the other."""
+        """Of several addresses, senders and subscribers take one after the other. `prefix` tells the names of one load
+        from those of another on the same server.
+        """
         addresses = [address] if isinstance(address, str) else address
         self.oracle = Oracle()
-        self.recipients = [f"recipient-{number}" for number in range(recipient_count)]
+        self.recipients = [f"{prefix}recipient-{number}" for number in range(recipient_count)]
         self._channels = [channel_to(each) for each in addresses]
         self.channel = self._channels[0]
         # From the last to the first, so that most of what a subscriber gets was sent elsewhere.
@@ -249,14 +252,14 @@ class Load:
             Sender(
                 self._channels[number % len(self._channels)],
                 self.oracle,
-                f"sender-{number}",
+                f"{prefix}sender-{number}",
                 self.recipients,
                 rng,
                 body,
             )
             for number in range(sender_count)
         ]
-        self._marker = Marker(self.channel, self.oracle, "marker", self.subscribers[0].name, rng)
+        self._marker = Marker(self.channel, self.oracle, f"{prefix}marker", self.subscribers[0].name, rng)
         self._stack = AsyncExitStack()
         for channel in (*self._channels, *self._subscriber_channels):
             self._stack.push_async_callback(channel.close)
