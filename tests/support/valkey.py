@@ -1,7 +1,9 @@
 """A real Valkey as a process: started, killed, started again on its port, and ended by whoever started it."""
 
 import asyncio
+import random
 import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -17,14 +19,18 @@ START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 10
 
 
+PORTS = range(10_000, 22_000)
+"""Below those that the system gives out by itself, as are the ones 10,000 above, where a cluster's nodes talk."""
+CLUSTER_OFFSET = 10_000
+
+
 def free_port() -> int:
-    """A port that nobody listens on, below those that the system gives out to clients by itself."""
+    """A port that nobody listens on, and nobody is given by chance."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
-        # A cluster's nodes talk to each other 10,000 above.
-        if port < 55_000:
+        port = random.choice(PORTS)
+        with suppress(OSError), socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + CLUSTER_OFFSET))
             return port
 
 
