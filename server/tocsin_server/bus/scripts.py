@@ -6,7 +6,7 @@ does not know it.
 
 from importlib.resources import files
 
-_FOLDER = files(__package__)
 
-TOKEN_BUCKET = (_FOLDER / "token_bucket.lua").read_text(encoding="ascii")
-SET_SUMMARY = (_FOLDER / "set_summary.lua").read_text(encoding="ascii")
+def script(name: str) -> str:
+    """The text of one of them."""
+    return (files(__package__) / f"{name}.lua").read_text(encoding="ascii")

@@ -7,7 +7,7 @@ from typing import Any
 
 from tocsin_server.bus.channels import recipient_number
 from tocsin_server.bus.connections import FAILURES, Connections
-from tocsin_server.bus.scripts import SET_SUMMARY
+from tocsin_server.bus.scripts import script
 from tocsin_server.domain.inbox import Counts, Inbox
 from tocsin_server.service.ports import CachedInbox
 
@@ -25,6 +25,7 @@ class RedisSummaries:
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
+        self._set = script("set_summary")
         self._resting_until = 0.0
 
     async def get(self, tenant: str, recipients: Sequence[str]) -> dict[str, CachedInbox]:
@@ -52,7 +53,7 @@ class RedisSummaries:
             before, counts = seen.get(inbox.recipient), inbox.counts
             commands.append(
                 (
-                    *("EVAL", SET_SUMMARY, 1, _key(inbox.tenant, inbox.recipient)),
+                    *("EVAL", self._set, 1, _key(inbox.tenant, inbox.recipient)),
                     *(inbox.incarnation, inbox.revision, counts.unread, counts.unseen, counts.total),
                     *(before.inbox.incarnation if before else b"", keep),
                 )
