@@ -46,6 +46,18 @@ class RequestSpace(IntEnum):
     UPDATE_QUOTAS = 11
     CREATE_API_KEY = 12
     REVOKE_API_KEY = 13
+    UPSERT_CATEGORY = 14
+    DELETE_CATEGORY = 15
+    UPDATE_PREFERENCES = 16
+    UNSUBSCRIBE = 17
+    CREATE_TEMPLATE_VERSION = 18
+    ACTIVATE_TEMPLATE_VERSION = 19
+    CREATE_TOPIC = 20
+    DELETE_TOPIC = 21
+    ADD_MEMBERS = 22
+    REMOVE_MEMBERS = 23
+    CREATE_BROADCAST = 24
+    CANCEL_BROADCAST = 25
 
 
 class RequestKey(Value, frozen=True):
@@ -273,6 +285,8 @@ class TimerKind(IntEnum):
     DELIVER = 1
     UNSNOOZE = 2
     EXPIRE = 3
+    RELEASE = 4
+    """Deferred deliveries of a notification meet the rules again."""
 
 
 class Timer(Value, frozen=True):

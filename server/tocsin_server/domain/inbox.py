@@ -190,6 +190,8 @@ class Inbox(Value, frozen=True):
     floor: int = 0
     """The highest revision whose row was removed: only positions at or above it can be resumed from."""
     counts: Counts = Counts()
+    profile_version: int = 0
+    """Rises with every change of the recipient's profile or preferences; 0: nothing was ever said."""
 
 
 class InboxChange(Value, frozen=True):

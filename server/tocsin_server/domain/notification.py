@@ -103,6 +103,15 @@ class EventKind(IntEnum):
     CLICKED = 16
     DISMISSED = 17
     CONVERTED = 18
+    DELIVERY_DEFERRED = 19
+    DELIVERY_SUPPRESSED = 20
+    DELIVERY_SENT = 21
+    DELIVERY_DELIVERED = 22
+    DELIVERY_FAILED = 23
+    DELIVERY_BOUNCED = 24
+    DELIVERY_DEAD = 25
+    DELIVERY_EXPIRED = 26
+    DELIVERY_CANCELLED = 27
 
 
 class Decision(Value, frozen=True):
@@ -154,3 +163,7 @@ class Event(Value, frozen=True):
     decisions: tuple[Decision, ...] = ()
     action_id: str = ""
     inputs: dict[str, str] = field(default_factory=dict)
+    channel: Channel | None = None
+    """Of a delivery's step."""
+    detail: str = ""
+    """What a provider said, for people."""

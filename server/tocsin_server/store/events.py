@@ -1,11 +1,12 @@
 """Events: every step of a notification's life but live pushes."""
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from msgspec import msgpack
 
 from tocsin_server.domain.entry import TimelineEvent
-from tocsin_server.domain.notification import Decision, Event, EventKind
+from tocsin_server.domain.notification import Channel, Decision, Event, EventKind
 from tocsin_server.domain.time import Micros
 from tocsin_server.store.sql import NO_LIMIT, Blob, Connection, Insert, Select
 
@@ -17,8 +18,15 @@ _SELECT = Select(
         SELECT * FROM events WHERE tenant = ? AND notification_id {in_keys} ORDER BY pk DESC LIMIT ?) AS latest""",
 )
 
-_Detail = tuple[tuple[Decision, ...], str, dict[str, str]]
-"""The parts of an event that few have: decisions, action id, inputs."""
+
+class _Detail(NamedTuple):
+    """The parts of an event that few have. What an earlier version wrote has less of them."""
+
+    decisions: tuple[Decision, ...]
+    action_id: str
+    inputs: dict[str, str]
+    channel: Channel | None = None
+    detail: str = ""
 
 
 def event_row(
@@ -26,8 +34,10 @@ def event_row(
 ) -> tuple[str, bytes, int, Micros, int, bytes | None]:
     """An event as a row of INSERT_EVENTS."""
     detail = None
-    if event.decisions or event.action_id or event.inputs:
-        detail = msgpack.encode((event.decisions, event.action_id, event.inputs))
+    if event.decisions or event.action_id or event.inputs or event.channel:
+        detail = msgpack.encode(
+            _Detail(event.decisions, event.action_id, event.inputs, event.channel, event.detail)
+        )
     return tenant, notification_id, int(event.kind), event.time, event.revision, detail
 
 

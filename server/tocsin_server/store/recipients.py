@@ -91,6 +91,7 @@ def upsert_recipients(
             continue
         if after is not before:
             known[place] = changed[place] = after
+            _new_version(transaction, *place)
         outcomes.append(after)
     rows = [
         (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
@@ -111,6 +112,15 @@ def erase_recipients(
 def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
     transaction.keep(transaction.new_inbox(command.tenant, command.recipient))
     return Recipient(command.recipient, _merged(Profile(), command), transaction.now, transaction.now)
+
+
+def _new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
+    """Tells drafts that were made from the profile as it was."""
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox is not None:
+        # By the time, so that no version comes again when a recipient is erased and created anew.
+        version = max(inbox.profile_version + 1, transaction.now)
+        transaction.keep(replace(inbox, profile_version=version))
 
 
 def _changed(transaction: Transaction, command: UpsertRecipient, before: Recipient) -> Recipient:

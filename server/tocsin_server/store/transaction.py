@@ -22,7 +22,7 @@ from tocsin_server.store.events import INSERT_EVENTS, event_row
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
 
 SELECT_INBOXES = Select(
-    ("recipient", Blob("incarnation"), "revision", "floor", "unread", "unseen", "total"),
+    ("recipient", Blob("incarnation"), "revision", "floor", "unread", "unseen", "total", "profile_version"),
     "FROM inboxes WHERE tenant = ? AND recipient {in_keys}",
 )
 
@@ -30,7 +30,17 @@ _LOCK_INBOXES = replace(SELECT_INBOXES, locking="ORDER BY recipient FOR UPDATE")
 
 _RECIPIENTS_OF = "SELECT DISTINCT recipient FROM notifications WHERE tenant = ? AND id {in_keys}"
 
-_INBOX = ("tenant", "recipient", "incarnation", "revision", "floor", "unread", "unseen", "total")
+_INBOX = (
+    "tenant",
+    "recipient",
+    "incarnation",
+    "revision",
+    "floor",
+    "unread",
+    "unseen",
+    "total",
+    "profile_version",
+)
 
 _UPSERT_INBOXES = Insert(
     "inboxes",
@@ -38,7 +48,8 @@ _UPSERT_INBOXES = Insert(
     """
     ON CONFLICT (tenant, recipient) DO UPDATE SET
         incarnation = excluded.incarnation, revision = excluded.revision, floor = excluded.floor,
-        unread = excluded.unread, unseen = excluded.unseen, total = excluded.total""",
+        unread = excluded.unread, unseen = excluded.unseen, total = excluded.total,
+        profile_version = excluded.profile_version""",
 )
 
 _CLAIM_INBOXES = Insert("inboxes", _INBOX, "ON CONFLICT DO NOTHING RETURNING recipient")
@@ -265,8 +276,8 @@ class Transaction:
 
 def inbox_of(tenant: str, row: Sequence[Any]) -> Inbox:
     """A row of SELECT_INBOXES as a value."""
-    recipient, incarnation, revision, floor, *counts = row
-    return Inbox(tenant, recipient, incarnation, revision, floor, Counts(*counts))
+    recipient, incarnation, revision, floor, *counts, profile_version = row
+    return Inbox(tenant, recipient, incarnation, revision, floor, Counts(*counts), profile_version)
 
 
 def _inbox_row(inbox: Inbox) -> tuple[Any, ...]:
@@ -279,4 +290,5 @@ def _inbox_row(inbox: Inbox) -> tuple[Any, ...]:
         inbox.counts.unread,
         inbox.counts.unseen,
         inbox.counts.total,
+        inbox.profile_version,
     )

@@ -98,6 +98,24 @@ class _TimelineEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Tim
     """Dismissed by the recipient."""
     TIMELINE_EVENT_KIND_CONVERTED: _TimelineEventKind.ValueType  # 18
     """The recipient did what the notification was for."""
+    TIMELINE_EVENT_KIND_DELIVERY_DEFERRED: _TimelineEventKind.ValueType  # 19
+    """A delivery on another channel waits for a time: quiet hours, a throttle."""
+    TIMELINE_EVENT_KIND_DELIVERY_SUPPRESSED: _TimelineEventKind.ValueType  # 20
+    """A deferred delivery met a rule, when it fell due, that does not let it through."""
+    TIMELINE_EVENT_KIND_DELIVERY_SENT: _TimelineEventKind.ValueType  # 21
+    """A provider took a delivery."""
+    TIMELINE_EVENT_KIND_DELIVERY_DELIVERED: _TimelineEventKind.ValueType  # 22
+    """A provider says that a delivery has arrived."""
+    TIMELINE_EVENT_KIND_DELIVERY_FAILED: _TimelineEventKind.ValueType  # 23
+    """An attempt failed; another follows."""
+    TIMELINE_EVENT_KIND_DELIVERY_BOUNCED: _TimelineEventKind.ValueType  # 24
+    """The address does not take deliveries."""
+    TIMELINE_EVENT_KIND_DELIVERY_DEAD: _TimelineEventKind.ValueType  # 25
+    """Given up: a dead letter."""
+    TIMELINE_EVENT_KIND_DELIVERY_EXPIRED: _TimelineEventKind.ValueType  # 26
+    """Not sent before the expire time."""
+    TIMELINE_EVENT_KIND_DELIVERY_CANCELLED: _TimelineEventKind.ValueType  # 27
+    """Taken back before it was sent."""
 
 class TimelineEventKind(_TimelineEventKind, metaclass=_TimelineEventKindEnumTypeWrapper):
     """What happened at one step of a notification's life."""
@@ -140,6 +158,24 @@ TIMELINE_EVENT_KIND_DISMISSED: TimelineEventKind.ValueType  # 17
 """Dismissed by the recipient."""
 TIMELINE_EVENT_KIND_CONVERTED: TimelineEventKind.ValueType  # 18
 """The recipient did what the notification was for."""
+TIMELINE_EVENT_KIND_DELIVERY_DEFERRED: TimelineEventKind.ValueType  # 19
+"""A delivery on another channel waits for a time: quiet hours, a throttle."""
+TIMELINE_EVENT_KIND_DELIVERY_SUPPRESSED: TimelineEventKind.ValueType  # 20
+"""A deferred delivery met a rule, when it fell due, that does not let it through."""
+TIMELINE_EVENT_KIND_DELIVERY_SENT: TimelineEventKind.ValueType  # 21
+"""A provider took a delivery."""
+TIMELINE_EVENT_KIND_DELIVERY_DELIVERED: TimelineEventKind.ValueType  # 22
+"""A provider says that a delivery has arrived."""
+TIMELINE_EVENT_KIND_DELIVERY_FAILED: TimelineEventKind.ValueType  # 23
+"""An attempt failed; another follows."""
+TIMELINE_EVENT_KIND_DELIVERY_BOUNCED: TimelineEventKind.ValueType  # 24
+"""The address does not take deliveries."""
+TIMELINE_EVENT_KIND_DELIVERY_DEAD: TimelineEventKind.ValueType  # 25
+"""Given up: a dead letter."""
+TIMELINE_EVENT_KIND_DELIVERY_EXPIRED: TimelineEventKind.ValueType  # 26
+"""Not sent before the expire time."""
+TIMELINE_EVENT_KIND_DELIVERY_CANCELLED: TimelineEventKind.ValueType  # 27
+"""Taken back before it was sent."""
 Global___TimelineEventKind: _TypeAlias = TimelineEventKind  # noqa: Y015
 
 @_typing.final
@@ -484,12 +520,18 @@ class TimelineEvent(_message.Message):
     DECISIONS_FIELD_NUMBER: _builtins.int
     ACTION_ID_FIELD_NUMBER: _builtins.int
     INPUTS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     kind: Global___TimelineEventKind.ValueType
     """What happened."""
     revision: _builtins.int
     """The revision that the entry took; 0: none."""
     action_id: _builtins.str
     """The action chosen, for CLICKED."""
+    channel: _notification_pb2.Channel.ValueType
+    """The channel, for what concerns a delivery."""
+    detail: _builtins.str
+    """What the provider said, for what concerns a delivery."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """When."""
@@ -511,10 +553,12 @@ class TimelineEvent(_message.Message):
         decisions: _abc.Iterable[_notification_pb2.Decision] | None = ...,
         action_id: _builtins.str = ...,
         inputs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        channel: _notification_pb2.Channel.ValueType = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "decisions", b"decisions", "inputs", b"inputs", "kind", b"kind", "revision", b"revision", "time", b"time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action_id", b"action_id", "channel", b"channel", "decisions", b"decisions", "detail", b"detail", "inputs", b"inputs", "kind", b"kind", "revision", b"revision", "time", b"time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

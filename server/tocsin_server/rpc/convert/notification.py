@@ -67,6 +67,8 @@ def timeline_messages(events: Iterable[Event]) -> Iterable[service_pb.TimelineEv
             decisions=map(decision_message, event.decisions),
             action_id=event.action_id,
             inputs=event.inputs,
+            channel=pb.Channel.ValueType(event.channel or pb.CHANNEL_UNSPECIFIED),
+            detail=event.detail,
         )
         for event in events
     )
