@@ -50,6 +50,8 @@ class Committed:
     """The earliest due time among the timers that were added."""
     credentials_changed: bool = False
     """API keys or tenants changed."""
+    earliest_delivery: Micros | None = None
+    """The earliest time from which one of the deliveries that changed can be claimed."""
 
 
 class CommitListener(Protocol):

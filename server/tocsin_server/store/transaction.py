@@ -126,6 +126,7 @@ class Transaction:
     _timers: list[tuple[Any, ...]] = field(default_factory=list)
     _usage: dict[str, Usage] = field(default_factory=dict)
     _earliest_timer: Micros | None = None
+    _earliest_delivery: Micros | None = None
 
     def lock_inboxes(self, keys: Iterable[InboxKey], creatable: Collection[InboxKey] = ()) -> None:
         """Loads and locks the counter rows of those that are not loaded yet, in sorted order.
@@ -225,6 +226,11 @@ class Transaction:
         if self._earliest_timer is None or due_time < self._earliest_timer:
             self._earliest_timer = due_time
 
+    def wake_deliveries(self, claim_time: Micros) -> None:
+        """A delivery can be claimed from then on."""
+        if self._earliest_delivery is None or claim_time < self._earliest_delivery:
+            self._earliest_delivery = claim_time
+
     def add_contents(self, bodies: Sequence[bytes]) -> Sequence[int]:
         """Stores contents; their ids."""
         ids = self.new_content_ids(len(bodies))
@@ -254,7 +260,12 @@ class Transaction:
 
     def committed(self) -> Committed:
         """What others want to know once this is committed."""
-        return Committed(tuple(self.changes), self._earliest_timer, self.credentials_changed)
+        return Committed(
+            tuple(self.changes),
+            self._earliest_timer,
+            self.credentials_changed,
+            earliest_delivery=self._earliest_delivery,
+        )
 
     def _make_exact(self, tenant: str, usage: Usage) -> None:
         for _, usage.recipients, usage.pending in self.connection.rows_in(_LOCK_USAGE, (), (tenant,)):
