@@ -11,7 +11,7 @@ from tocsin_server.domain.access import ApiKey
 from tocsin_server.domain.cursor import Cursor
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
-from tocsin_server.domain.notification import Decision, Disposition
+from tocsin_server.domain.notification import Channel, Decision, Disposition, NotificationSpec
 from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
@@ -115,17 +115,38 @@ class SendReceipt(Value, frozen=True):
     decisions: tuple[Decision, ...] = ()
 
 
+class ShownContent(Value, frozen=True):
+    """What is shown, encoded."""
+
+    content: bytes
+    """The notification's field `content`."""
+    bodies: tuple[tuple[Channel, bytes], ...] = ()
+    """What a template says for channels of their own; the others show the content in their way."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.content) + sum(len(body) for _, body in self.bodies)
+
+
 class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):
-    """Settles a draft and writes what was planned. An unknown recipient is created."""
+    """Settles a draft and writes what was planned. An unknown recipient is created.
+
+    Raises QuotaExceeded; DraftOutdated when the recipient's profile is not the one that the draft was made from.
+    """
 
     draft: Draft
-    content: bytes
+    spec: NotificationSpec
+    shown: ShownContent
     envelope: bytes
     trace: bytes = b""
+    any_profile: bool = False
+    """Settled whatever the recipient's profile is by now. It was drafted anew once, from what was said before the
+    request came or later: what is said still later may as well come after it."""
 
     @property
     def payload_bytes(self) -> int:  # noqa: D102
-        return SMALL_COMMAND_BYTES + len(self.content) + len(self.envelope)
+        return SMALL_COMMAND_BYTES + self.shown.size + len(self.envelope)
 
 
 class CancelOutcome(IntEnum):
@@ -301,9 +322,22 @@ class Timer(Value, frozen=True):
 
 
 class FireTimer(Command[bool], frozen=True, kw_only=True):
-    """Deletes a due timer's row and applies its effect; False when the row was gone."""
+    """Deletes a due timer's row and applies its effect; False when the row was gone.
+
+    What was kept for a time meets the rules again, and so comes with a draft. Raises DraftOutdated as StoreNotification
+    does; the timer is still there then.
+    """
 
     timer: Timer
+    draft: Draft | None = None
+    """Of what was SCHEDULED, or of the channels that were deferred; None where nothing is to be decided."""
+    shown: ShownContent | None = None
+    """What is shown instead of what was kept."""
+    any_profile: bool = False
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + (self.shown.size if self.shown else 0)
 
 
 # --- retention --------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@
     │   └── QuotaExceeded
     ├── Unavailable                     try again later
     │   ├── StorageUnavailable
+    │   │   └── DraftOutdated           answered to whoever drafts, who does it again
     │   ├── CredentialsUnchecked
     │   └── ServerDraining
     ├── SessionTerminated
@@ -309,6 +310,10 @@ class StorageUnavailable(Unavailable):
     """Storage does not answer; nothing was written. Try again later."""
 
     reason = "STORAGE_UNAVAILABLE"
+
+
+class DraftOutdated(StorageUnavailable):
+    """The recipient's profile changed while the request was under way. Try again."""
 
 
 class CredentialsUnchecked(Unavailable):

@@ -36,6 +36,7 @@ class EntryRow(Value, frozen=True):
     snoozed_until: Micros | None
     final_time: Micros | None
     interacted_time: Micros | None
+    has_deliveries: int
 
     def state_at(self, now: Micros) -> NotificationState:
         """The state as it shows: past its time an entry has expired, even before its timer has made it so."""
