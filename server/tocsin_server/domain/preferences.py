@@ -1,8 +1,15 @@
 """What recipients, and tenants for them, want: which categories on which channels, and when to be left alone."""
 
-from tocsin_server.domain.notification import Channel
+from bisect import bisect_left
+from collections.abc import Iterable
+
+from tocsin_server.domain.category import Category
+from tocsin_server.domain.notification import Channel, Rule
 from tocsin_server.domain.quiet_hours import QuietHours
 from tocsin_server.domain.value import Value
+
+ANY = "*"
+"""What a key says for every category, or for every channel."""
 
 
 class Choice(Value, frozen=True):
@@ -13,6 +20,11 @@ class Choice(Value, frozen=True):
     """Empty: of every category."""
     channel: Channel | None = None
     """None: on every channel."""
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """What it is about, which is unique within a layer and what choices are sorted by."""
+        return (self.category, self.channel or 0)
 
 
 class Preferences(Value, frozen=True):
@@ -27,3 +39,79 @@ class Preferences(Value, frozen=True):
 
 
 NO_PREFERENCES = Preferences()
+
+
+class Verdict(Value, frozen=True):
+    """Whether a category may use a channel, and what decided that."""
+
+    allowed: bool
+    rule: Rule
+    """PREFERENCE or MANDATORY."""
+    layer: str
+    """category (it is mandatory), recipient, tenant, or default where nobody has said anything."""
+    key: str
+    """The category and the channel of the choice that won, `*` where it names none: `orders EMAIL`, `orders *`,
+    `* EMAIL`, `* *`. The category's name where that is mandatory; empty by default."""
+    text: str
+    """One sentence for people."""
+
+
+_BY_DEFAULT = Verdict(True, Rule.PREFERENCE, "default", "", "No preference denies it.")
+
+
+def resolve(category: Category, channel: Channel, own: Preferences, defaults: Preferences) -> Verdict:
+    """Whether a recipient gets a category on a channel.
+
+    The first that is set wins: the category is mandatory; the recipient's choice for the category on the channel, for
+    the category, for the channel, in general; the tenant's default in the same order; otherwise it is allowed.
+    """
+    if category.mandatory:
+        return Verdict(True, Rule.MANDATORY, "category", category.name, "The category is mandatory.")
+    for layer, preferences in (("recipient", own), ("tenant", defaults)):
+        if preferences.choices:
+            choice = _deciding(preferences.choices, category.name, channel)
+            if choice is not None:
+                return _said_by(layer, choice)
+    return _BY_DEFAULT
+
+
+def chosen(
+    choices: Iterable[Choice], upserted: Iterable[Choice], removed: Iterable[tuple[str, int]] = ()
+) -> tuple[Choice, ...]:
+    """The choices after some were removed, by their `place`, and others put in their place or beside them."""
+    by_place = {choice.place: choice for choice in choices}
+    for place in removed:
+        by_place.pop(place, None)
+    by_place.update((choice.place, choice) for choice in upserted)
+    return tuple(by_place[place] for place in sorted(by_place))
+
+
+def effective_quiet_hours(own: Preferences, defaults: Preferences) -> QuietHours | None:
+    """The recipient's where they say any, windows or none; else the tenant's."""
+    return defaults.quiet_hours if own.quiet_hours is None else own.quiet_hours
+
+
+def _deciding(choices: tuple[Choice, ...], category: str, channel: Channel) -> Choice | None:
+    for place in ((category, channel), (category, 0), ("", channel), ("", 0)):
+        index = bisect_left(choices, place, key=_place)
+        if index < len(choices) and choices[index].place == place:
+            return choices[index]
+    return None
+
+
+def _place(choice: Choice) -> tuple[str, int]:
+    return choice.place
+
+
+def _said_by(layer: str, choice: Choice) -> Verdict:
+    channel = ANY if choice.channel is None else choice.channel.name
+    who = "The recipient" if layer == "recipient" else "The tenant's default"
+    what = choice.category or "everything"
+    where = "" if choice.channel is None else f" on {channel}"
+    return Verdict(
+        choice.allowed,
+        Rule.PREFERENCE,
+        layer,
+        f"{choice.category or ANY} {channel}",
+        f"{who} {'allows' if choice.allowed else 'denies'} {what}{where}.",
+    )

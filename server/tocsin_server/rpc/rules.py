@@ -5,7 +5,6 @@ One function a message; `Rules.broken` finds it by the message's class.
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
@@ -19,6 +18,7 @@ from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import system_service_pb2 as system
 from tocsin.v1 import tenant_service_pb2 as tenants
 from tocsin_server.domain.errors import Violation
+from tocsin_server.domain.local_time import zone_names
 from tocsin_server.domain.recipient import PROFILE_FIELDS
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY
@@ -129,7 +129,7 @@ class Rules:
     def _upsert(self, request: recipients.UpsertRecipientItem, path: str) -> Iterator[Violation]:
         yield from _known_fields(request.update_mask.paths, PROFILE_FIELDS, f"{path}update_mask")
         zone = request.recipient.time_zone
-        if zone and not _is_time_zone(zone):
+        if zone and zone not in zone_names():
             yield Violation(f"{path}recipient.time_zone", "must be an IANA time zone, such as Europe/Lisbon")
 
     def _create_api_key(self, request: system.CreateApiKeyRequest, path: str) -> Iterator[Violation]:
@@ -224,11 +224,3 @@ def _valid_duration(length: Duration, field: str) -> Iterator[Violation]:
     """Bounds are the contract's; they do not look at what is not a duration at all."""
     if not 0 <= length.nanos < _NANOS_A_SECOND:
         yield Violation(field, "must have nanos from 0 to 999999999")
-
-
-def _is_time_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not found, not a relative path, a directory
-        return False
-    return True
