@@ -20,19 +20,23 @@ from tocsin_server.rpc.server import RpcServer, ServerOptions, Services
 from tocsin_server.service.access import Authenticator
 from tocsin_server.service.api_keys import ApiKeys
 from tocsin_server.service.cursors import Cursors
+from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.inboxes import Inboxes
 from tocsin_server.service.metrics import LoopLag, Metrics
 from tocsin_server.service.notifications import Notifications
 from tocsin_server.service.paging import PageTokens
 from tocsin_server.service.placing import Placing
+from tocsin_server.service.policies import Policies
 from tocsin_server.service.ports import BusEars, Clock
 from tocsin_server.service.rates import SendRates, SharedSendRates
 from tocsin_server.service.recipients import Recipients
+from tocsin_server.service.releases import Releases
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
+from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import TenantDirectory, Tenants
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
@@ -171,7 +175,10 @@ async def bootstrap(
         )
         rates = SendRates(*quota)
         shared_rates = SharedSendRates(fleet.buckets, rates, *quota) if fleet.buckets is not None else None
-        timers = ClockWorker(readers, writer, clock, timing)
+        policies, templates = Policies(), Templates()
+        facts = SendFacts(policies, store.recipients, {})
+        releases = Releases(writer, store.plans, clock, facts, templates)
+        timers = ClockWorker(readers, releases.fire, clock, timing)
         poll = PollWorker(hub, readers, _micros(settings.poll_interval), lambda: bus.healthy)
         bus.listen(
             BusEars(
@@ -199,7 +206,17 @@ async def bootstrap(
         )
         catch_up = authenticator.catch_up
         services = Services(
-            sending=Sending(writer, codec, cursors, clock, shared_rates or rates, settings.max_content_bytes),
+            sending=Sending(
+                writer,
+                store.plans,
+                codec,
+                cursors,
+                clock,
+                shared_rates or rates,
+                facts,
+                templates,
+                settings.max_content_bytes,
+            ),
             notifications=Notifications(
                 writer, readers, codec, cursors, page_tokens, settings.max_content_bytes
             ),

@@ -331,6 +331,8 @@ class FireTimer(Command[bool], frozen=True, kw_only=True):
     timer: Timer
     draft: Draft | None = None
     """Of what was SCHEDULED, or of the channels that were deferred; None where nothing is to be decided."""
+    until: Micros = 0
+    """Deliveries that were deferred until then at the latest are in the draft."""
     shown: ShownContent | None = None
     """What is shown instead of what was kept."""
     any_profile: bool = False

@@ -56,7 +56,7 @@ class Verdict(Value, frozen=True):
     """One sentence for people."""
 
 
-_BY_DEFAULT = Verdict(True, Rule.PREFERENCE, "default", "", "No preference denies it.")
+BY_DEFAULT = Verdict(True, Rule.PREFERENCE, "default", "", "No preference denies it.")
 
 
 def resolve(category: Category, channel: Channel, own: Preferences, defaults: Preferences) -> Verdict:
@@ -72,7 +72,7 @@ def resolve(category: Category, channel: Channel, own: Preferences, defaults: Pr
             choice = _deciding(preferences.choices, category.name, channel)
             if choice is not None:
                 return _said_by(layer, choice)
-    return _BY_DEFAULT
+    return BY_DEFAULT
 
 
 def chosen(

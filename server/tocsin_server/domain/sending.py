@@ -1,13 +1,13 @@
 """The two halves of a Send's decision: `draft` before the transaction, `settle` inside it.
 
-`draft` uses what changes slowly and is versioned: the tenant's policy, the recipient's profile and preferences. `settle`
-uses what two racing sends could both get wrong, and so runs under the recipient's lock. Both are pure; together they are
-everything that is decided about a notification, for Send, PlanSend, broadcasts and what was deferred.
+`draft` uses what changes slowly and is versioned: the tenant's policy, the recipient's profile and preferences.
+`settle` uses what two racing sends could both get wrong, and so runs under the lock of the recipient. Both are pure;
+both together are all that is decided about a notification, by Send, PlanSend, broadcasts and for what was deferred.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from tocsin_server.domain.category import INTERRUPTING, Category, Throttle
+from tocsin_server.domain.category import Category, Throttle
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import (
     Channel,
@@ -18,9 +18,15 @@ from tocsin_server.domain.notification import (
     Priority,
     Rule,
 )
-from tocsin_server.domain.preferences import BY_DEFAULT, NO_PREFERENCES, Preferences, effective_quiet_hours, resolve
+from tocsin_server.domain.preferences import (
+    BY_DEFAULT,
+    NO_PREFERENCES,
+    Preferences,
+    effective_quiet_hours,
+    resolve,
+)
 from tocsin_server.domain.quiet_hours import QuietAction, quiet_until
-from tocsin_server.domain.recipient import NOTHING_SAID, Address, AddressState, RecipientFacts
+from tocsin_server.domain.recipient import UNKNOWN_RECIPIENT, Address, AddressState, RecipientFacts
 from tocsin_server.domain.throttle import Slot, throttle
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, replace
@@ -30,7 +36,7 @@ class Facts(Value, frozen=True):
     """What a draft is made from, besides the spec: all that changes slowly."""
 
     category: Category
-    recipient: RecipientFacts = NOTHING_SAID
+    recipient: RecipientFacts = UNKNOWN_RECIPIENT
     defaults: Preferences = NO_PREFERENCES
     """The tenant's."""
     providers: Mapping[Channel, str] = {}
@@ -59,20 +65,20 @@ class Draft(Value, frozen=True):
     category: str
     priority: Priority
     channels: tuple[ChannelDraft, ...]
-    decisions: tuple[Decision, ...]
-    """Why other channels are left out, or come later."""
     thread: str
     create_time: Micros
     deliver_time: Micros | None
     """None: at once."""
     expire_time: Micros | None
-    retention: Micros | None
+    decisions: tuple[Decision, ...] = ()
+    """Why other channels are left out, or come later."""
+    retention: Micros | None = None
     """How long its category keeps it; None: as long as the settings say."""
-    throttles: tuple[Throttle, ...]
+    throttles: tuple[Throttle, ...] = ()
     """Those that can be in the way."""
-    takes_slots: bool
-    """Its interruptions count for throttles."""
-    profile_version: int
+    takes_slots: bool = False
+    """What goes out on other channels counts for throttles."""
+    profile_version: int = 0
     """Of the profile and preferences that it was made from."""
 
 
@@ -127,11 +133,11 @@ def draft(id: bytes, tenant: str, spec: NotificationSpec, facts: Facts, now: Mic
         spec.category,
         priority,
         channels,
-        decisions,
         spec.thread,
         now,
         deliver_time if deliver_time is not None and deliver_time > now else None,
         spec.expire_time,
+        decisions,
         category.retention,
         category.throttles if interrupting else (),
         interrupting,
@@ -234,7 +240,9 @@ def _channel(
             return
         due_time = quiet.due_time
         if spec.expire_time is not None and spec.expire_time <= due_time:
-            yield _refused(Rule.EXPIRY, "spec", "expire_time", "It would come after its expire time.", channel)
+            yield _refused(
+                Rule.EXPIRY, "spec", "expire_time", "It would come after its expire time.", channel
+            )
             return
     yield ChannelDraft(channel, addresses, provider, due_time)
 

@@ -1,7 +1,7 @@
 """Throttles: at most so many interruptions in any span of time.
 
-A throttle looks at due times, not at when something was accepted: what is deferred counts where it is deferred to. Spans
-are half-open, so that what comes exactly one window later is not in the same one. Exactness is the caller's: slots are
+A throttle looks at due times, not at when something was accepted: what is deferred counts where it is deferred to.
+Spans are half-open: what comes exactly one window later is not in the same one. Exactness is the caller's: slots are
 loaded and taken under the recipient's lock.
 """
 

@@ -3,7 +3,7 @@
 One function a message; `Rules.broken` finds it by the message's class.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
@@ -45,6 +45,7 @@ class Rules:
         self._rules: dict[type[Message], _Rule] = {
             notifications.SendRequest: self._send,
             notifications.SendItem: self._send,
+            notifications.PlanSendRequest: self._send,
             notifications.ListNotificationsRequest: self._list_notifications,
             notifications.ReviseNotificationRequest: self._revise,
             inbox.SubscribeRequest: self._subscribe,
@@ -65,7 +66,9 @@ class Rules:
     # --- notifications ------------------------------------------------------------------------------------------------
 
     def _send(
-        self, request: notifications.SendRequest | notifications.SendItem, path: str
+        self,
+        request: notifications.SendRequest | notifications.SendItem | notifications.PlanSendRequest,
+        path: str,
     ) -> Iterator[Violation]:
         spec = request.notification
         path += "notification."
@@ -76,6 +79,11 @@ class Rules:
             yield from _valid_duration(spec.deliver_delay, f"{path}deliver_delay")
         if spec.HasField("expire_time"):
             yield from _valid_time(spec.expire_time, f"{path}expire_time", _SECOND_OF_2000)
+        yield from _distinct(
+            (override.channel for override in spec.channel_overrides),
+            f"{path}channel_overrides",
+            "channel",
+        )
         yield from _content(spec.content, f"{path}content")
 
     def _revise(self, request: notifications.ReviseNotificationRequest, path: str) -> Iterator[Violation]:
@@ -191,9 +199,9 @@ def _inputs(content: notification.InteractiveContent, path: str) -> Iterator[Vio
             yield Violation(f"{path}.inputs[{index}].choices", "must be there for CHOICE, and only for it")
 
 
-def _distinct(keys: Iterable[str], path: str, field: str) -> Iterator[Violation]:
+def _distinct(keys: Iterable[Hashable], path: str, field: str) -> Iterator[Violation]:
     """One violation for each key that was there before."""
-    seen = set[str]()
+    seen = set[Hashable]()
     for index, key in enumerate(keys):
         if key in seen:
             yield Violation(f"{path}[{index}].{field}", "must be distinct")

@@ -24,8 +24,8 @@ from tocsin_server.domain.entry import (
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event, NotificationSpec
-from tocsin_server.domain.recipient import Recipient
-from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.recipient import Recipient, RecipientFacts
+from tocsin_server.domain.sending import Draft, Kept, Plan
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
@@ -129,11 +129,29 @@ class NotificationReader(Protocol):
         """By falling id, from below `before`."""
 
 
+class PlanReader(Protocol):
+    """Settles drafts without writing."""
+
+    async def plan(self, draft: Draft, *, any_profile: bool) -> Plan | None:
+        """What a draft would come to now, read in one snapshot; None: the recipient's profile is not the one that it
+        was made from, and `any_profile` is not said."""
+
+
+class KeptReader(Protocol):
+    """Reads what was kept for a time."""
+
+    async def kept(self, tenant: str, ids: Sequence[bytes], until: Micros) -> list[Kept]:
+        """Those of the ids that exist, with the channels of what was deferred until then at the latest."""
+
+
 class RecipientReader(Protocol):
     """Reads profiles and all that is kept about a recipient."""
 
     async def recipient(self, tenant: str, key: str) -> Recipient | None:
         """One recipient."""
+
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """What is decided by for those that exist, in one snapshot."""
 
     async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
         """By key, from above `after`, those whose key begins with `prefix`."""

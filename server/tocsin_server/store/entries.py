@@ -101,25 +101,25 @@ def finish_entries(
     transaction.lock_inboxes((entry.tenant, entry.recipient) for entry in entries)
     for entry in entries:
         inbox = transaction.inbox(entry.tenant, entry.recipient)
-        if inbox is None or entry.status is None:
+        if inbox is None:
             continue
-        counts = inbox.counts.moved(Status(entry.status), Status.GONE)
-        inbox = replace(inbox, revision=inbox.revision + 1, counts=counts)
-        transaction.keep(inbox)
-        inboxes[entry.tenant, entry.recipient] = inbox
-        finished.append(
-            replace(
-                entry,
-                state=int(state),
-                status=int(Status.GONE),
-                revision=inbox.revision,
-                content_id=None,
-                change_time=transaction.now,
-                final_time=transaction.now,
-                snoozed_until=None,
-            )
+        ended = replace(
+            entry,
+            state=int(state),
+            content_id=None,
+            change_time=transaction.now,
+            final_time=transaction.now,
+            snoozed_until=None,
         )
-        transaction.add_event(entry.tenant, entry.id, Event(kind, transaction.now, inbox.revision))
+        # What went out on other channels only is not in the inbox, and takes no revision there.
+        if entry.status is not None:
+            counts = inbox.counts.moved(Status(entry.status), Status.GONE)
+            inbox = replace(inbox, revision=inbox.revision + 1, counts=counts)
+            transaction.keep(inbox)
+            inboxes[entry.tenant, entry.recipient] = inbox
+            ended = replace(ended, status=int(Status.GONE), revision=inbox.revision)
+        finished.append(ended)
+        transaction.add_event(entry.tenant, entry.id, Event(kind, transaction.now, ended.revision))
     drop_contents(transaction.connection, entries)
     write_entries(transaction.connection, finished)
     for inbox in inboxes.values():

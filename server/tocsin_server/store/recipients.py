@@ -14,7 +14,8 @@ from tocsin_server.domain.entry import ConsumerPosition, TimelineEvent
 from tocsin_server.domain.errors import QuotaExceeded, RecipientNotFound, TocsinError
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import NotificationState
-from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
+from tocsin_server.domain.recipient import Profile, Recipient, RecipientFacts
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, entries_where
 from tocsin_server.store.events import read_events
@@ -26,6 +27,12 @@ from tocsin_server.store.transaction import Transaction
 _RECIPIENT = ("recipient", Blob("profile"), "create_time", "update_time")
 
 _SELECT_RECIPIENTS = Select(_RECIPIENT, "FROM recipients WHERE tenant = ? AND recipient {in_keys}")
+
+_SELECT_FACTS = Select(
+    ("i.recipient", "i.profile_version", Blob("r.profile"), Blob("r.preferences", nullable=True)),
+    """FROM inboxes AS i JOIN recipients AS r ON r.tenant = i.tenant AND r.recipient = i.recipient
+        WHERE i.tenant = ? AND i.recipient {in_keys}""",
+)
 
 _LIST_RECIPIENTS = Select(
     _RECIPIENT,
@@ -62,6 +69,7 @@ _DELETE_RECIPIENT = (
 )
 
 _decode_profile = msgpack.Decoder(Profile).decode
+_decode_preferences = msgpack.Decoder(Preferences).decode
 
 
 def upsert_recipients(
@@ -177,6 +185,22 @@ class RecipientRows:
         def read(connection: Connection) -> Recipient | None:
             rows = connection.select_in(_SELECT_RECIPIENTS, (tenant,), (key,))
             return _recipient(*rows[0]) if rows else None
+
+        return await self._pool.run(read)
+
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """See `ports.RecipientReader`."""
+
+        def read(connection: Connection) -> dict[str, RecipientFacts]:
+            rows = connection.select_in(_SELECT_FACTS, (tenant,), keys)
+            return {
+                key: RecipientFacts(
+                    version,
+                    _decode_profile(profile),
+                    _decode_preferences(preferences) if preferences else NO_PREFERENCES,
+                )
+                for key, version, profile, preferences in rows
+            }
 
         return await self._pool.run(read)
 

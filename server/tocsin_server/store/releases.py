@@ -61,14 +61,24 @@ def read_kept(connection: Connection, tenant: str, ids: Sequence[bytes], until: 
     return [_kept(row, tuple(sorted(waiting.get(row[0], ())))) for row in rows]
 
 
-def release_deliveries(transaction: Transaction, draft: Draft, plan: Plan, until: Micros) -> None:
-    """Lets out, defers or ends the deliveries that were deferred until then at the latest, as the plan says."""
+WaitingRow = tuple[int, int, str]
+"""A deferred delivery: its key, channel and address."""
+
+
+def waiting_deliveries(connection: Connection, draft: Draft, until: Micros) -> list[WaitingRow]:
+    """The deliveries of a notification that were deferred until then at the latest."""
+    return connection.execute(_SELECT_RELEASED, (draft.tenant, draft.id, until)).fetchall()
+
+
+def release_deliveries(
+    transaction: Transaction, draft: Draft, plan: Plan, waiting: Sequence[WaitingRow]
+) -> None:
+    """Lets out, defers or ends deliveries that were deferred, as the plan says."""
     planned = {(each.channel, each.address): each for each in plan.deliveries}
-    rows = transaction.connection.execute(_SELECT_RELEASED, (draft.tenant, draft.id, until)).fetchall()
     expired = draft.expire_time is not None and draft.expire_time <= transaction.now
     changed: list[tuple[Any, ...]] = []
     told: set[Channel] = set()
-    for pk, number, address in rows:
+    for pk, number, address in waiting:
         channel = Channel(number)
         state, due_time, claim_time = _released(transaction, planned.get((channel, address)), expired=expired)
         changed.append((pk, int(state), due_time, claim_time, transaction.now))
@@ -120,8 +130,6 @@ def _kept(row: Sequence[Any], waiting: tuple[Channel, ...]) -> Kept:
         _decode_spec(packed)
         if packed is not None
         # What was kept by a version that did not keep what was said.
-        else NotificationSpec(
-            recipient, category, Priority(priority), expire_time=expire_time, thread=thread
-        )
+        else NotificationSpec(recipient, category, Priority(priority), expire_time=expire_time, thread=thread)
     )
     return Kept(id, spec, create_time, waiting, state == NotificationState.SCHEDULED)

@@ -12,6 +12,7 @@ from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Channel, Disposition, Event, EventKind, NotificationState
 from tocsin_server.domain.sending import Draft, Plan
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.value import replace
 from tocsin_server.store.deliveries import add_deliveries
 from tocsin_server.store.settling import Settling
 from tocsin_server.store.sql import Insert
@@ -117,12 +118,17 @@ def _write(transaction: Transaction, planned: Sequence[tuple[StoreNotification, 
                 draft.expire_time,
                 # Only of what waits: retention counts from the creation of what entered at once.
                 draft.deliver_time if plan.disposition is Disposition.SCHEDULED else None,
-                msgpack.encode(command.spec) if _is_needed_later(plan) else None,
+                _kept_spec(command) if _is_needed_later(plan) else None,
                 int(bool(plan.deliveries)),
             )
         )
         _announce(transaction, command, plan, revision)
     transaction.connection.insert(_INSERT_NOTIFICATIONS, rows)
+
+
+def _kept_spec(command: StoreNotification) -> bytes:
+    """What was said, with the priority that it was given: that is part of what was encoded."""
+    return msgpack.encode(replace(command.spec, priority=command.draft.priority))
 
 
 def _is_needed_later(plan: Plan) -> bool:

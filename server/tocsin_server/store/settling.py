@@ -1,6 +1,6 @@
 """What settling needs that must be exact: slots of throttles, loaded and taken under the recipients' locks."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from tocsin_server.domain.errors import DraftOutdated
 from tocsin_server.domain.inbox import Inbox
@@ -22,7 +22,8 @@ _INSERT_SLOTS = Insert(
     "ON CONFLICT DO NOTHING",
 )
 
-_GIVE_BACK_SLOTS = "DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ? AND due_time = ? AND notification_id = ?"
+_GIVE_BACK_SLOTS = """
+    DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ? AND due_time <= ? AND notification_id = ?"""
 
 
 class Settling:
@@ -35,7 +36,10 @@ class Settling:
         self._taken: list[tuple[str, str, Micros, bytes, int, str]] = []
 
     def settle(self, draft: Draft, *, any_profile: bool) -> Plan:
-        """What becomes of a draft; its slots are taken. The inbox is not kept yet. Raises QuotaExceeded, DraftOutdated."""
+        """What becomes of a draft; its slots are taken, its inbox is not kept yet.
+
+        Raises QuotaExceeded, DraftOutdated.
+        """
         transaction = self._transaction
         inbox = transaction.inbox(draft.tenant, draft.recipient) or transaction.new_inbox(
             draft.tenant, draft.recipient
@@ -53,9 +57,9 @@ class Settling:
         ]
         return plan
 
-    def give_back(self, draft: Draft, due_time: Micros) -> None:
-        """The notification no longer holds the slots that it took at that time: it is settled anew."""
-        place = (draft.tenant, draft.recipient, due_time, draft.id)
+    def give_back(self, draft: Draft, until: Micros) -> None:
+        """The notification no longer holds its slots up to that time: what they were for is settled anew."""
+        place = (draft.tenant, draft.recipient, until, draft.id)
         self._transaction.connection.execute(_GIVE_BACK_SLOTS, place)
 
     def write(self) -> None:
@@ -68,9 +72,7 @@ def is_current(draft: Draft, inbox: Inbox) -> bool:
     return draft.profile_version == inbox.profile_version
 
 
-def load_slots(
-    connection: Connection, drafts: Iterable[Draft], now: Micros
-) -> dict[InboxKey, list[Slot]]:
+def load_slots(connection: Connection, drafts: Iterable[Draft], now: Micros) -> dict[InboxKey, list[Slot]]:
     """The slots that have a bearing on drafts, by inbox."""
     wanted: dict[str, dict[str, Micros]] = {}
     for draft in drafts:

@@ -14,6 +14,7 @@ from tocsin_server.store import (
     api_keys,
     changes,
     marks,
+    plans,
     positions,
     recipients,
     requests,
@@ -80,6 +81,7 @@ class Store:
 
     writer: GroupCommitWriter
     readers: Readers
+    plans: plans.PlanRows
     recipients: recipients.RecipientRows
     tenants: tenants.TenantRows
     api_keys: api_keys.ApiKeyRows
@@ -108,6 +110,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
             yield Store(
                 writer,
                 readers,
+                plans.PlanRows(pool, clock),
                 recipients.RecipientRows(pool),
                 tenants.TenantRows(pool),
                 api_keys.ApiKeyRows(pool, clock),

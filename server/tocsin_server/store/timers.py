@@ -10,7 +10,7 @@ from tocsin_server.domain.sending import Plan
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, finish_entries, write_entries
 from tocsin_server.store.marks import apply_mark
-from tocsin_server.store.releases import release_deliveries
+from tocsin_server.store.releases import release_deliveries, waiting_deliveries
 from tocsin_server.store.sends import announce_entry, expire_time_of, release_later, send_out
 from tocsin_server.store.settling import Settling, is_current
 from tocsin_server.store.transaction import Transaction
@@ -132,9 +132,12 @@ def _release(transaction: Transaction, settling: Settling, entry: EntryRow, comm
     draft = command.draft
     if entry.state != NotificationState.STORED or draft is None:
         return
-    settling.give_back(draft, command.timer.due_time)
+    waiting = waiting_deliveries(transaction.connection, draft, command.until)
+    if not waiting:
+        return
+    settling.give_back(draft, command.until)
     plan = settling.settle(draft, any_profile=True)
-    release_deliveries(transaction, draft, plan, command.timer.due_time)
+    release_deliveries(transaction, draft, plan, waiting)
     release_later(transaction, draft, plan)
 
 

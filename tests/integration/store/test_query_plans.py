@@ -125,7 +125,7 @@ async def test_sqlite_scans_nothing(
 ) -> None:
     """`sorts`: what is sorted is bounded, by what the comment says."""
     async with stored(tmp_path, clock) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         ids = await filled(desk, store)
         clock.time += HOUR
         del statements[:]
@@ -164,7 +164,7 @@ async def test_postgres_scans_nothing(
         return execute(self, query, parameters, **options)
 
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         ids = await filled(desk, store)
         clock.time += HOUR
         monkeypatch.setattr(psycopg.Connection, "execute", listening)

@@ -200,6 +200,6 @@ async def test_receipts_outlive_the_process(
     receipts = []
     for _ in range(2):
         async with stored(tmp_path, clock, url=database_url) as store:
-            desk = Desk(store.writer, store.readers, store.readers, clock)
+            desk = Desk(store, clock)
             receipts.append(await desk.submit(desk.sending(request=key(RequestSpace.SEND, "r"))))
     assert receipts[0] == receipts[1]

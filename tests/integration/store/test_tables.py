@@ -64,7 +64,7 @@ async def test_what_is_said_to_remove_rows_does(
     removed: dict[str, set[str]] = {name: set() for name in described()}
 
     async with stored(tmp_path, clock) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
 
         async def watch(command: Command[Any]) -> None:
             del statements[:]
@@ -96,7 +96,7 @@ async def test_what_is_said_to_remove_rows_does(
         await desk.send()
         await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
         await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))
-        await Desk(store.writer, store.readers, store.readers, clock, "t").send()
+        await Desk(store, clock, "t").send()
         await desk.submit(ChangeTenant(tenant="default", name="t", state=TenantState.DELETING))
         await watch(EraseTenant(tenant="", name="t"))
 

@@ -18,6 +18,7 @@ from tocsin_server.domain.commands import (
     EraseTenant,
     RequestKey,
     RequestSpace,
+    ShownContent,
     StoreNotification,
     SweepReceipt,
     UpsertRecipient,
@@ -25,9 +26,9 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.cursor import UNFILTERED
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.ids import notification_id, recipient_hash
-from tocsin_server.domain.notification import Channel, Priority
+from tocsin_server.domain.notification import Channel, NotificationSpec, Priority
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Profile
-from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.sending import ChannelDraft, Draft
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import HOUR
 from tocsin_server.service.credentials import new_key
@@ -80,7 +81,7 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
             f"r{number % 3}",
             "orders",
             Priority.NORMAL,
-            (Channel.INBOX,),
+            (ChannelDraft(Channel.INBOX),),
             "",
             START,
             START + HOUR if number % 2 else None,
@@ -89,7 +90,17 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
         for number in range(notifications)
     ]
     await store.writer.submit(
-        [StoreNotification(tenant=tenant, draft=draft, content=b"c", envelope=b"e") for draft in drafts]
+        [
+            StoreNotification(
+                tenant=tenant,
+                draft=draft,
+                spec=NotificationSpec(draft.recipient, draft.category),
+                shown=ShownContent(b"c"),
+                envelope=b"e",
+                any_profile=True,
+            )
+            for draft in drafts
+        ]
     )
 
 

@@ -427,6 +427,110 @@ class SendStreamResponse(_message.Message):
 Global___SendStreamResponse: _TypeAlias = SendStreamResponse  # noqa: Y015
 
 @_typing.final
+class PlanSendRequest(_message.Message):
+    """Request of PlanSend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notification(self) -> _notification_pb2.NotificationSpec:
+        """What would be sent."""
+
+    def __init__(
+        self,
+        *,
+        notification: _notification_pb2.NotificationSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSendRequest: _TypeAlias = PlanSendRequest  # noqa: Y015
+
+@_typing.final
+class PlanSendResponse(_message.Message):
+    """What Send would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    ENTERS_INBOX_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    disposition: _notification_pb2.Disposition.ValueType
+    """What would become of the notification."""
+    enters_inbox: _builtins.bool
+    """Whether there would be an entry in the inbox."""
+    @_builtins.property
+    def content(self) -> _notification_pb2.Content:
+        """What would be shown, rendered where the spec names a template."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedDelivery]:
+        """What would go out on other channels, an address each."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Decision]:
+        """What was decided and why, a line each rule that had a say."""
+
+    def __init__(
+        self,
+        *,
+        disposition: _notification_pb2.Disposition.ValueType = ...,
+        enters_inbox: _builtins.bool = ...,
+        content: _notification_pb2.Content | None = ...,
+        deliveries: _abc.Iterable[Global___PlannedDelivery] | None = ...,
+        decisions: _abc.Iterable[_notification_pb2.Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "decisions", b"decisions", "deliveries", b"deliveries", "disposition", b"disposition", "enters_inbox", b"enters_inbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSendResponse: _TypeAlias = PlanSendResponse  # noqa: Y015
+
+@_typing.final
+class PlannedDelivery(_message.Message):
+    """What would go out to one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    channel: _notification_pb2.Channel.ValueType
+    """The channel."""
+    address: _builtins.str
+    """The recipient's address."""
+    provider: _builtins.str
+    """The provider that would be called."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When; a time in the future means that all rules are met again then."""
+
+    def __init__(
+        self,
+        *,
+        channel: _notification_pb2.Channel.ValueType = ...,
+        address: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "channel", b"channel", "due_time", b"due_time", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedDelivery: _TypeAlias = PlannedDelivery  # noqa: Y015
+
+@_typing.final
 class GetNotificationRequest(_message.Message):
     """Request of GetNotification."""
 
