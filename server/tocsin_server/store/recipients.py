@@ -14,7 +14,8 @@ from tocsin_server.domain.entry import ConsumerPosition, TimelineEvent
 from tocsin_server.domain.errors import QuotaExceeded, RecipientNotFound, TocsinError
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import NotificationState
-from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
+from tocsin_server.domain.recipient import Profile, Recipient, RecipientFacts
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, entries_where
 from tocsin_server.store.events import read_events
@@ -33,6 +34,11 @@ _LIST_RECIPIENTS = Select(
         SELECT * FROM recipients WHERE tenant = :tenant AND recipient > :after
             AND recipient BETWEEN :prefix AND :highest
         ORDER BY recipient LIMIT :limit) AS page""",
+)
+
+_SELECT_FACTS = Select(
+    ("recipient", "profile_version", Blob("profile"), Blob("preferences", nullable=True)),
+    "FROM inboxes JOIN recipients USING (tenant, recipient) WHERE tenant = ? AND recipient {in_keys}",
 )
 
 _HIGHEST_ENDING = "\U0010ffff" * 128
@@ -62,6 +68,7 @@ _DELETE_RECIPIENT = (
 )
 
 _decode_profile = msgpack.Decoder(Profile).decode
+_decode_preferences = msgpack.Decoder(Preferences).decode
 
 
 def upsert_recipients(
@@ -91,7 +98,7 @@ def upsert_recipients(
             continue
         if after is not before:
             known[place] = changed[place] = after
-            _new_version(transaction, *place)
+            new_version(transaction, *place)
         outcomes.append(after)
     rows = [
         (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
@@ -99,6 +106,15 @@ def upsert_recipients(
     ]
     transaction.connection.insert(_UPSERT, rows)
     return outcomes
+
+
+def new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
+    """Tells drafts that were made from the profile and the preferences as they were."""
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox is not None:
+        # By the time, so that no version comes again when a recipient is erased and created anew.
+        version = max(inbox.profile_version + 1, transaction.now)
+        transaction.keep(replace(inbox, profile_version=version))
 
 
 def erase_recipients(
@@ -112,15 +128,6 @@ def erase_recipients(
 def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
     transaction.keep(transaction.new_inbox(command.tenant, command.recipient))
     return Recipient(command.recipient, _merged(Profile(), command), transaction.now, transaction.now)
-
-
-def _new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
-    """Tells drafts that were made from the profile as it was."""
-    inbox = transaction.inbox(tenant, recipient)
-    if inbox is not None:
-        # By the time, so that no version comes again when a recipient is erased and created anew.
-        version = max(inbox.profile_version + 1, transaction.now)
-        transaction.keep(replace(inbox, profile_version=version))
 
 
 def _changed(transaction: Transaction, command: UpsertRecipient, before: Recipient) -> Recipient:
@@ -196,6 +203,14 @@ class RecipientRows:
 
         return await self._pool.run(read)
 
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """See `ports.RecipientReader`."""
+        rows = await self._pool.run(lambda connection: connection.select_in(_SELECT_FACTS, (tenant,), keys))
+        return {
+            key: RecipientFacts(version, _decode_profile(profile), preferences_of(preferences))
+            for key, version, profile, preferences in rows
+        }
+
     async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
         """See `ports.RecipientReader`."""
         return await self._pool.run(lambda connection: read_events(connection, tenant, ids))
@@ -210,3 +225,8 @@ class RecipientRows:
 
 def _recipient(key: str, profile: bytes, create_time: int, update_time: int) -> Recipient:
     return Recipient(key, _decode_profile(profile), create_time, update_time)
+
+
+def preferences_of(stored: bytes | None) -> Preferences:
+    """A column of preferences as a value; NULL: nothing was ever said."""
+    return NO_PREFERENCES if stored is None else _decode_preferences(stored)
