@@ -5,7 +5,8 @@
     │   ├── InvalidFields               … with the list of them
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
-    │   └── CursorInvalid
+    │   ├── CursorInvalid
+    │   └── UnsubscribeTokenInvalid
     ├── CursorOutOfRange                a good cursor that cannot be resumed from
     │   ├── CursorMismatch
     │   ├── CursorExpired
@@ -15,8 +16,10 @@
     │   └── TenantExists
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
-    │   └── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   └── CategoryNotFound
     ├── NotificationFinal               the notification cannot change any more
+    ├── CategoryMandatory               nobody can be left out of it
     ├── FeatureNotBuilt                 part of the contract, not of this version
     ├── Unauthenticated
     │   ├── CredentialsMissing, CredentialsInvalid
@@ -104,6 +107,12 @@ class CursorInvalid(Invalid):
     reason = "CURSOR_INVALID"
 
 
+class UnsubscribeTokenInvalid(Invalid):
+    """The token was not made by this server."""
+
+    reason = "UNSUBSCRIBE_TOKEN_INVALID"
+
+
 class CursorOutOfRange(TocsinError):
     """The cursor cannot be resumed from."""
 
@@ -180,6 +189,18 @@ class ApiKeyNotFound(NotFound):
     """There is no such API key."""
 
     reason = "API_KEY_NOT_FOUND"
+
+
+class CategoryNotFound(NotFound):
+    """The category is not defined."""
+
+    reason = "CATEGORY_NOT_FOUND"
+
+
+class CategoryMandatory(TocsinError):
+    """The category is mandatory: it cannot be denied."""
+
+    reason = "CATEGORY_MANDATORY"
 
 
 class NotificationFinal(TocsinError):

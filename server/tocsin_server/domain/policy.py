@@ -23,7 +23,7 @@ class TenantPolicy(Value, frozen=True):
         return self.categories.get(name) or Category(name)
 
 
-def tenant_policy(version: int, categories: list[Category], defaults: Preferences) -> TenantPolicy:
+def tenant_policy(version: int, defaults: Preferences, categories: list[Category]) -> TenantPolicy:
     """The policy that consists of these."""
     return TenantPolicy(
         version,

@@ -1,12 +1,18 @@
 """What recipients, and tenants for them, want: which categories on which channels, and when to be left alone."""
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from tocsin_server.domain.category import Category
+from tocsin_server.domain.errors import CategoryMandatory, CategoryNotFound, LimitReached
 from tocsin_server.domain.notification import Channel, Rule
 from tocsin_server.domain.quiet_hours import QuietHours
-from tocsin_server.domain.value import Value
+from tocsin_server.domain.value import Value, field_names, replace
+
+MAX_CHOICES = 1_000
+
+Place = tuple[str, int]
+"""What a choice is about: a category, or nothing for every one, and a channel's number, or 0 for every one."""
 
 ANY = "*"
 """What a key says for every category, or for every channel."""
@@ -22,7 +28,7 @@ class Choice(Value, frozen=True):
     """None: on every channel."""
 
     @property
-    def place(self) -> tuple[str, int]:
+    def place(self) -> Place:
         """What it is about, which is unique within a layer and what choices are sorted by."""
         return (self.category, self.channel or 0)
 
@@ -31,7 +37,7 @@ class Preferences(Value, frozen=True):
     """One layer of preferences: a recipient's own, or the tenant's default."""
 
     choices: tuple[Choice, ...] = ()
-    """At most one for each category and channel, sorted by both."""
+    """At most one for each category and channel, sorted by both; at most MAX_CHOICES."""
     quiet_hours: QuietHours | None = None
     """None: not said, so that the layer below decides."""
     digest_time: str = ""
@@ -39,6 +45,23 @@ class Preferences(Value, frozen=True):
 
 
 NO_PREFERENCES = Preferences()
+
+PREFERENCE_FIELDS = frozenset(field_names(Preferences))
+
+
+class PreferencesChange(Value, frozen=True):
+    """What becomes of one layer: some fields are set whole, then single choices are removed, then others made."""
+
+    values: Preferences = NO_PREFERENCES
+    fields: frozenset[str] = frozenset()
+    """Which fields of the values are set."""
+    removed: tuple[Place, ...] = ()
+    made: tuple[Choice, ...] = ()
+
+    @property
+    def choices(self) -> tuple[Choice, ...]:
+        """Every choice that the change may bring in."""
+        return (*self.values.choices, *self.made) if "choices" in self.fields else self.made
 
 
 class Verdict(Value, frozen=True):
@@ -76,14 +99,42 @@ def resolve(category: Category, channel: Channel, own: Preferences, defaults: Pr
 
 
 def chosen(
-    choices: Iterable[Choice], upserted: Iterable[Choice], removed: Iterable[tuple[str, int]] = ()
+    choices: Iterable[Choice], made: Iterable[Choice], removed: Iterable[Place] = ()
 ) -> tuple[Choice, ...]:
-    """The choices after some were removed, by their `place`, and others put in their place or beside them."""
+    """The choices after some were removed and others put in their place or beside them."""
     by_place = {choice.place: choice for choice in choices}
     for place in removed:
         by_place.pop(place, None)
-    by_place.update((choice.place, choice) for choice in upserted)
+    by_place.update((choice.place, choice) for choice in made)
     return tuple(by_place[place] for place in sorted(by_place))
+
+
+def changed(before: Preferences, change: PreferencesChange) -> Preferences:
+    """The layer afterwards. Raises LimitReached."""
+    after = replace(before, **{name: getattr(change.values, name) for name in change.fields})
+    choices = chosen(after.choices, change.made, change.removed)
+    if len(choices) > MAX_CHOICES:
+        raise LimitReached(f"Preferences hold at most {MAX_CHOICES} choices.", limit=MAX_CHOICES)
+    return replace(after, choices=choices)
+
+
+def check_allowed(
+    before: Preferences, after: Preferences, defined: Mapping[str, Category], *, undefined: bool = False
+) -> None:
+    """Raises CategoryNotFound or CategoryMandatory for a choice that must not be written.
+
+    One that was there before may stay: the category may have been deleted, or become mandatory, since. `defined` has
+    those of the new ones' categories that are defined; with `undefined` they need not be.
+    """
+    known = set(before.choices)
+    for choice in after.choices:
+        if not choice.category or choice in known:
+            continue
+        category = defined.get(choice.category)
+        if category is None and not undefined:
+            raise CategoryNotFound(category=choice.category)
+        if category is not None and category.mandatory and not choice.allowed:
+            raise CategoryMandatory(category=choice.category)
 
 
 def effective_quiet_hours(own: Preferences, defaults: Preferences) -> QuietHours | None:

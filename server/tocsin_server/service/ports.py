@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Answer, Command, Timer
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.entry import (
@@ -24,6 +25,7 @@ from tocsin_server.domain.entry import (
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event, NotificationSpec
+from tocsin_server.domain.policy import TenantPolicy
 from tocsin_server.domain.recipient import Recipient, RecipientFacts
 from tocsin_server.domain.sending import Draft, Kept, Plan
 from tocsin_server.domain.tenant import Tenant
@@ -52,6 +54,8 @@ class Committed:
     """API keys or tenants changed."""
     earliest_delivery: Micros | None = None
     """The earliest time from which one of the deliveries that changed can be claimed."""
+    policies_changed: frozenset[str] = frozenset()
+    """Tenants whose policy changed: categories, default preferences, what else has its version."""
 
 
 class CommitListener(Protocol):
@@ -150,11 +154,11 @@ class RecipientReader(Protocol):
     async def recipient(self, tenant: str, key: str) -> Recipient | None:
         """One recipient."""
 
-    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
-        """What is decided by for those that exist, in one snapshot."""
-
     async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
         """By key, from above `after`, those whose key begins with `prefix`."""
+
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """What is decided by for those that exist, in one snapshot."""
 
     async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
         """The events of several notifications, oldest first."""
@@ -171,6 +175,26 @@ class TenantReader(Protocol):
 
     async def tenant(self, name: str) -> Tenant | None:
         """One tenant."""
+
+
+class CategoryReader(Protocol):
+    """Reads categories."""
+
+    async def categories(self, tenant: str, after: str, limit: int) -> list[Category]:
+        """By name, from above `after`."""
+
+    async def category(self, tenant: str, name: str) -> Category | None:
+        """One category; None: it is not defined."""
+
+
+class PolicyReader(Protocol):
+    """Reads the policies of tenants."""
+
+    async def policies(self, tenants: Sequence[str]) -> dict[str, TenantPolicy]:
+        """The policy of each, with its version, in one snapshot."""
+
+    async def policy_versions(self, tenants: Sequence[str]) -> dict[str, int]:
+        """The version of each: what differs from what was read has changed since."""
 
 
 class ApiKeyReader(Protocol):

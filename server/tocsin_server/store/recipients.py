@@ -28,18 +28,17 @@ _RECIPIENT = ("recipient", Blob("profile"), "create_time", "update_time")
 
 _SELECT_RECIPIENTS = Select(_RECIPIENT, "FROM recipients WHERE tenant = ? AND recipient {in_keys}")
 
-_SELECT_FACTS = Select(
-    ("i.recipient", "i.profile_version", Blob("r.profile"), Blob("r.preferences", nullable=True)),
-    """FROM inboxes AS i JOIN recipients AS r ON r.tenant = i.tenant AND r.recipient = i.recipient
-        WHERE i.tenant = ? AND i.recipient {in_keys}""",
-)
-
 _LIST_RECIPIENTS = Select(
     _RECIPIENT,
     """FROM (
         SELECT * FROM recipients WHERE tenant = :tenant AND recipient > :after
             AND recipient BETWEEN :prefix AND :highest
         ORDER BY recipient LIMIT :limit) AS page""",
+)
+
+_SELECT_FACTS = Select(
+    ("recipient", "profile_version", Blob("profile"), Blob("preferences", nullable=True)),
+    "FROM inboxes JOIN recipients USING (tenant, recipient) WHERE tenant = ? AND recipient {in_keys}",
 )
 
 _HIGHEST_ENDING = "\U0010ffff" * 128
@@ -99,7 +98,7 @@ def upsert_recipients(
             continue
         if after is not before:
             known[place] = changed[place] = after
-            _new_version(transaction, *place)
+            new_version(transaction, *place)
         outcomes.append(after)
     rows = [
         (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
@@ -107,6 +106,15 @@ def upsert_recipients(
     ]
     transaction.connection.insert(_UPSERT, rows)
     return outcomes
+
+
+def new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
+    """Tells drafts that were made from the profile and the preferences as they were."""
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox is not None:
+        # By the time, so that no version comes again when a recipient is erased and created anew.
+        version = max(inbox.profile_version + 1, transaction.now)
+        transaction.keep(replace(inbox, profile_version=version))
 
 
 def erase_recipients(
@@ -120,15 +128,6 @@ def erase_recipients(
 def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
     transaction.keep(transaction.new_inbox(command.tenant, command.recipient))
     return Recipient(command.recipient, _merged(Profile(), command), transaction.now, transaction.now)
-
-
-def _new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
-    """Tells drafts that were made from the profile as it was."""
-    inbox = transaction.inbox(tenant, recipient)
-    if inbox is not None:
-        # By the time, so that no version comes again when a recipient is erased and created anew.
-        version = max(inbox.profile_version + 1, transaction.now)
-        transaction.keep(replace(inbox, profile_version=version))
 
 
 def _changed(transaction: Transaction, command: UpsertRecipient, before: Recipient) -> Recipient:
@@ -188,22 +187,6 @@ class RecipientRows:
 
         return await self._pool.run(read)
 
-    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
-        """See `ports.RecipientReader`."""
-
-        def read(connection: Connection) -> dict[str, RecipientFacts]:
-            rows = connection.select_in(_SELECT_FACTS, (tenant,), keys)
-            return {
-                key: RecipientFacts(
-                    version,
-                    _decode_profile(profile),
-                    _decode_preferences(preferences) if preferences else NO_PREFERENCES,
-                )
-                for key, version, profile, preferences in rows
-            }
-
-        return await self._pool.run(read)
-
     async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
         """See `ports.RecipientReader`."""
         asked = {
@@ -220,6 +203,14 @@ class RecipientRows:
 
         return await self._pool.run(read)
 
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """See `ports.RecipientReader`."""
+        rows = await self._pool.run(lambda connection: connection.select_in(_SELECT_FACTS, (tenant,), keys))
+        return {
+            key: RecipientFacts(version, _decode_profile(profile), preferences_of(preferences))
+            for key, version, profile, preferences in rows
+        }
+
     async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
         """See `ports.RecipientReader`."""
         return await self._pool.run(lambda connection: read_events(connection, tenant, ids))
@@ -234,3 +225,8 @@ class RecipientRows:
 
 def _recipient(key: str, profile: bytes, create_time: int, update_time: int) -> Recipient:
     return Recipient(key, _decode_profile(profile), create_time, update_time)
+
+
+def preferences_of(stored: bytes | None) -> Preferences:
+    """A column of preferences as a value; NULL: nothing was ever said."""
+    return NO_PREFERENCES if stored is None else _decode_preferences(stored)

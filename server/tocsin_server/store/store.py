@@ -12,10 +12,13 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Clock, StoreFacts
 from tocsin_server.store import (
     api_keys,
+    categories,
     changes,
     marks,
     plans,
+    policies,
     positions,
+    preferences,
     recipients,
     requests,
     retention,
@@ -41,6 +44,10 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.BumpEpoch: positions.bump_epoch,
     commands.UpsertRecipient: recipients.upsert_recipients,
     commands.EraseRecipient: recipients.erase_recipients,
+    commands.UpsertCategory: categories.upsert_categories,
+    commands.DeleteCategory: categories.delete_categories,
+    commands.ChangePreferences: preferences.change_preferences,
+    commands.ChangeDefaultPreferences: preferences.change_defaults,
     commands.FireTimer: timers.fire_timers,
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
@@ -83,6 +90,8 @@ class Store:
     readers: Readers
     plans: plans.PlanRows
     recipients: recipients.RecipientRows
+    categories: categories.CategoryRows
+    policies: policies.PolicyRows
     tenants: tenants.TenantRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
@@ -112,6 +121,8 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 readers,
                 plans.PlanRows(pool, clock),
                 recipients.RecipientRows(pool),
+                categories.CategoryRows(pool),
+                policies.PolicyRows(pool),
                 tenants.TenantRows(pool),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),

@@ -37,6 +37,8 @@ _DELETE_ROWS = tuple(
         ("consumer_positions", "tenant, consumer, recipient, filter"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
+        ("categories", "tenant, name"),
+        ("tenant_policies", "tenant"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )

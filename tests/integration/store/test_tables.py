@@ -12,6 +12,7 @@ import pytest
 from tests.support.desk import Desk
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain import commands
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category
 from tocsin_server.domain.commands import (
     ChangeTenant,
     Command,
@@ -95,6 +96,10 @@ async def test_what_is_said_to_remove_rows_does(
         await watch(PruneHistory(tenant="", requests_before=0, events_before=0, positions_before=0))
         await desk.send()
         await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
+        await desk.submit(
+            commands.UpsertCategory(tenant="default", category=Category("c"), fields=CATEGORY_FIELDS)
+        )
+        await watch(commands.DeleteCategory(tenant="default", name="c"))
         await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))
         await Desk(store, clock, "t").send()
         await desk.submit(ChangeTenant(tenant="default", name="t", state=TenantState.DELETING))
