@@ -13,6 +13,7 @@ from tocsin_server.service.ports import Clock, StoreFacts
 from tocsin_server.store import (
     api_keys,
     changes,
+    deliveries,
     marks,
     positions,
     recipients,
@@ -41,6 +42,8 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.UpsertRecipient: recipients.upsert_recipients,
     commands.EraseRecipient: recipients.erase_recipients,
     commands.FireTimer: timers.fire_timers,
+    commands.ClaimDeliveries: deliveries.claim_deliveries,
+    commands.RecordDelivery: deliveries.record_deliveries,
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
     commands.PruneHistory: retention.prune_history,
@@ -81,6 +84,7 @@ class Store:
     writer: GroupCommitWriter
     readers: Readers
     recipients: recipients.RecipientRows
+    deliveries: deliveries.DeliveryRows
     tenants: tenants.TenantRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
@@ -109,6 +113,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 writer,
                 readers,
                 recipients.RecipientRows(pool),
+                deliveries.DeliveryRows(pool),
                 tenants.TenantRows(pool),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),

@@ -113,7 +113,7 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetNotification(self, request, context):
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

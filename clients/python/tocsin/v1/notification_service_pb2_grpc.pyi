@@ -37,7 +37,7 @@ class NotificationServiceStub:
     read ahead; once it drains it answers what it has read and ends with SERVER_DRAINING.
     """
     GetNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationRequest, _notification_service_pb2.GetNotificationResponse]
-    """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+    """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]
     """Notifications of the tenant, newest first. Fails with PAGE_TOKEN_INVALID."""
     CancelNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationsRequest, _notification_service_pb2.CancelNotificationsResponse]
@@ -96,7 +96,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.GetNotificationRequest,
         context: _aio.ServicerContext[_notification_service_pb2.GetNotificationRequest, _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]],
     ) -> _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]:
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListNotifications(
