@@ -8,7 +8,10 @@ _SHOWN_CHARS = 2
 def masked(address: str) -> str:
     """Of a mail address the first character and the domain, of a URL the host, of anything else the last characters."""
     if "://" in address:
-        parts = urlsplit(address)
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            return "…"
         return f"{parts.scheme}://{parts.hostname or ''}/…"
     name, at, domain = address.rpartition("@")
     if at:

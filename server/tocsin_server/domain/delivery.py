@@ -301,7 +301,7 @@ def idempotency_key(tenant: str, notification_id: bytes, channel: Channel, addre
 
 
 def _moved(delivery: Delivery, state: DeliveryState, now: Micros) -> Delivery:
-    assert state in TRANSITIONS[delivery.state]
+    assert state in TRANSITIONS.get(delivery.state, ())
     return replace(delivery, state=state, change_time=now)
 
 
