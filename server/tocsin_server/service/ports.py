@@ -6,12 +6,13 @@ All times are `Micros`. Every method that reads storage raises StorageUnavailabl
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from tocsin_server.domain.access import ApiKey
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Answer, Command, Timer
 from tocsin_server.domain.content import Content
+from tocsin_server.domain.delivery import Attempted, Delivery, OutgoingMessage
 from tocsin_server.domain.entry import (
     ChangesPage,
     ConsumerPosition,
@@ -229,6 +230,41 @@ class TimerReader(Protocol):
         """Those due at or before `until`, earliest first. Takes no lock."""
 
 
+class DeliveryBacklog(NamedTuple):
+    """Deliveries that can be claimed, or soon can be."""
+
+    earliest: Micros | None
+    """The earliest time from which one of them can be claimed; None: there is none."""
+    due_count: int
+    """How many can be claimed now; what was counted up to may be less than all."""
+
+
+class DeliveryReader(Protocol):
+    """Reads deliveries."""
+
+    async def deliveries(self, tenant: str, notification_id: bytes, limit: int) -> list[Delivery]:
+        """Up to `limit` deliveries of a notification, in the order in which they were planned."""
+
+    async def delivery_backlog(self, now: Micros, until: Micros, most: int) -> DeliveryBacklog:
+        """Of the earliest `most` that can be claimed by `until`, without those of suspended tenants. Takes no lock."""
+
+
+class Provider(Protocol):
+    """Takes what goes out on a channel."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in plans and deliveries."""
+
+    async def send(self, message: OutgoingMessage) -> Attempted:
+        """Hands one message over; what came of it.
+
+        Called at least once for a delivery, and perhaps again after a call whose result was lost: the message's
+        idempotency key is then the same. Expected failures are returned; whatever is raised counts as Failed. Is
+        cancelled after a while, which counts as Failed too.
+        """
+
+
 class SessionInfo(Value, frozen=True, kw_only=True):
     """An open stream, as anyone may hear of it who may list sessions."""
 
@@ -414,6 +450,9 @@ class Codec(Protocol):
 
     def trace(self, trace_parent: str) -> bytes:
         """The notification's `trace_parent` field; empty for an empty one."""
+
+    def trace_parent(self, encoded: bytes) -> str:
+        """What the encoded field `trace_parent` says; empty for an empty one."""
 
     def fresh_notification(self, change: InboxChange, *, with_trace: bool) -> bytes:
         """A Notification that has just been stored; only for a change that has its content."""

@@ -13,6 +13,7 @@ from tocsin_server.domain.commands import (
     ReviseNotification,
     ReviseReceipt,
 )
+from tocsin_server.domain.delivery import cancelled
 from tocsin_server.domain.errors import NotificationFinal, NotificationNotFound, TocsinError
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.inbox import Attention, Status, shelf_of, status_of
@@ -21,6 +22,7 @@ from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import (
     EntryRow,
     drop_contents,
+    end_deliveries,
     entries_where,
     finish_entries,
     held_entries,
@@ -72,7 +74,7 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
     """Their timers stay: they will find nothing to do."""
     if not rows:
         return
-    cancelled = [
+    ended = [
         replace(
             row,
             state=int(NotificationState.CANCELLED),
@@ -83,7 +85,8 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
         for row in rows
     ]
     drop_contents(transaction.connection, rows)
-    write_entries(transaction.connection, cancelled)
+    write_entries(transaction.connection, ended)
+    end_deliveries(transaction, rows, cancelled)
     transaction.take_pending(rows[0].tenant, -len(rows))
     for row in rows:
         transaction.add_event(row.tenant, row.id, Event(EventKind.CANCELLED, transaction.now))

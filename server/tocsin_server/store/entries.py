@@ -1,12 +1,14 @@
 """Notifications as rows that change: loaded, evolved as values, written back in one statement."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tocsin_server.domain.delivery import Delivery, cancelled, expired
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import Event, EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field_names, replace
+from tocsin_server.store.deliveries import close_deliveries
 from tocsin_server.store.sql import Connection, Update
 from tocsin_server.store.transaction import Transaction
 
@@ -37,6 +39,7 @@ class EntryRow(Value, frozen=True):
     final_time: Micros | None
     interacted_time: Micros | None
     has_deliveries: int
+    """1: it was given some, at some time."""
 
     def state_at(self, now: Micros) -> NotificationState:
         """The state as it shows: past its time an entry has expired, even before its timer has made it so."""
@@ -92,6 +95,18 @@ def drop_contents(connection: Connection, entries: Sequence[EntryRow]) -> None:
     connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
 
 
+def end_deliveries(
+    transaction: Transaction, entries: Sequence[EntryRow], close: Callable[[Delivery, Micros], Delivery]
+) -> None:
+    """Closes the open deliveries of entries that come to their end. Costs nothing where there never were any."""
+    by_tenant: dict[str, list[bytes]] = {}
+    for entry in entries:
+        if entry.has_deliveries:
+            by_tenant.setdefault(entry.tenant, []).append(entry.id)
+    for tenant, ids in by_tenant.items():
+        close_deliveries(transaction, tenant, ids, close)
+
+
 def finish_entries(
     transaction: Transaction, entries: Sequence[EntryRow], state: NotificationState, kind: EventKind
 ) -> None:
@@ -122,5 +137,6 @@ def finish_entries(
         transaction.add_event(entry.tenant, entry.id, Event(kind, transaction.now, ended.revision))
     drop_contents(transaction.connection, entries)
     write_entries(transaction.connection, finished)
+    end_deliveries(transaction, entries, cancelled if state is NotificationState.RETRACTED else expired)
     for inbox in inboxes.values():
         transaction.moved(inbox)

@@ -12,6 +12,7 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.notification import EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
+from tocsin_server.store.deliveries import remove_deliveries
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_where, finish_entries, held_entries
 from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
@@ -81,6 +82,7 @@ def remove_notifications(connection: Connection, tenant: str, entries: Sequence[
         (tenant,),
         [entry.id for entry in entries],
     )
+    remove_deliveries(connection, tenant, [entry.id for entry in entries if entry.has_deliveries])
 
 
 def _expire(transaction: Transaction, command: ExpireEntries) -> int:

@@ -14,6 +14,7 @@ from tocsin_server.store import (
     api_keys,
     categories,
     changes,
+    deliveries,
     marks,
     plans,
     policies,
@@ -49,6 +50,8 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.ChangePreferences: preferences.change_preferences,
     commands.ChangeDefaultPreferences: preferences.change_defaults,
     commands.FireTimer: timers.fire_timers,
+    commands.ClaimDeliveries: deliveries.claim_deliveries,
+    commands.RecordDelivery: deliveries.record_deliveries,
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
     commands.PruneHistory: retention.prune_history,
@@ -92,6 +95,7 @@ class Store:
     recipients: recipients.RecipientRows
     categories: categories.CategoryRows
     policies: policies.PolicyRows
+    deliveries: deliveries.DeliveryRows
     tenants: tenants.TenantRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
@@ -123,6 +127,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 recipients.RecipientRows(pool),
                 categories.CategoryRows(pool),
                 policies.PolicyRows(pool),
+                deliveries.DeliveryRows(pool),
                 tenants.TenantRows(pool),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),

@@ -68,6 +68,11 @@ def test_an_end_user_sees_no_trace() -> None:
     assert read(CODEC.stored_notification(stored, with_trace=True)).trace_parent == TRACE_PARENT
 
 
+@pytest.mark.parametrize("trace_parent", [TRACE_PARENT, ""])
+def test_a_trace_parent_is_read_as_it_was_written(trace_parent: str) -> None:
+    assert CODEC.trace_parent(CODEC.trace(trace_parent)) == trace_parent
+
+
 def test_what_is_not_said_is_absent() -> None:
     assert read(CODEC.envelope(PLAIN_DRAFT, PLAIN_SPEC)) == notification_pb2.Notification(
         id=FULL.id,

@@ -90,7 +90,7 @@ def reader(streams: Exchange) -> Reader:
 
 def form(desk: Desk) -> StoreNotification:
     """The command that sends it."""
-    return replace(desk.sending(), content=sent(Content(FORM)).shown)
+    return replace(desk.sending(), shown=ShownContent(sent(Content(FORM)).shown))
 
 
 # --- listing and counting ---------------------------------------------------------------------------------------------

@@ -95,7 +95,8 @@ class NotificationServiceServicer:
         """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
         missing addresses keep from a channel is no failure: the result's decisions say so.
         Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+        RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,7 +129,7 @@ class NotificationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetNotification(self, request, context):
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

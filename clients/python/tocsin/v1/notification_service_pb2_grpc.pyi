@@ -26,7 +26,8 @@ class NotificationServiceStub:
     """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
     missing addresses keep from a channel is no failure: the result's decisions say so.
     Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-    TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+    TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+    RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
     """
     SendBatch: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SendBatchRequest, _notification_service_pb2.SendBatchResponse]
     """Accepts up to 1,000 notifications, each on its own: a bad one never rejects its neighbours, and fails with one of
@@ -43,7 +44,7 @@ class NotificationServiceStub:
     Fails with what Send fails with but for these and its request id.
     """
     GetNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationRequest, _notification_service_pb2.GetNotificationResponse]
-    """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+    """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]
     """Notifications of the tenant, newest first. Fails with PAGE_TOKEN_INVALID."""
     CancelNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationsRequest, _notification_service_pb2.CancelNotificationsResponse]
@@ -73,7 +74,8 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
         missing addresses keep from a channel is no failure: the result's decisions say so.
         Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+        RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
         """
 
     @_abc_1.abstractmethod
@@ -114,7 +116,7 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.GetNotificationRequest,
         context: _aio.ServicerContext[_notification_service_pb2.GetNotificationRequest, _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]],
     ) -> _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]:
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListNotifications(
