@@ -37,7 +37,7 @@ async def test_the_server_says_how_it_is(tocsin: Tocsin) -> None:
     assert micros(found.start_time) <= tocsin.clock.now()
     assert {"storage", "credentials"} <= {component.name for component in found.components}
     assert {component.state for component in found.components} == {pb.COMPONENT_STATE_OK}
-    assert [queue.name for queue in found.queues] == ["writer"]
+    assert [queue.name for queue in found.queues] == ["writer", "deliveries"]
     assert found.schema_version >= 1
     assert found.epoch
     assert found.HasField("poll_interval")

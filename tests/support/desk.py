@@ -115,6 +115,7 @@ class Desk:
             shown=ShownContent(simple(text).shown),
             envelope=CODEC.envelope(drafted, spec),
             trace=trace,
+            any_profile=True,
         )
 
     async def send(

@@ -3,7 +3,7 @@
 from enum import IntEnum
 
 from tocsin_server.domain.notification import Channel, Priority
-from tocsin_server.domain.time import Micros
+from tocsin_server.domain.time import DAY, Micros
 from tocsin_server.domain.value import Value, field_names
 
 MAX_CATEGORIES = 1_000
@@ -11,6 +11,9 @@ MAX_CATEGORIES = 1_000
 
 INTERRUPTING = frozenset((Channel.PUSH, Channel.SMS))
 """Channels that quiet hours and throttles apply to unless others are named."""
+
+LONGEST_WINDOW: Micros = 31 * DAY
+"""Of a throttle; no slot has a bearing on anything once it has passed."""
 
 
 class ThrottleScope(IntEnum):

@@ -471,11 +471,13 @@ class PruneInboxes(Command[SweepReceipt], frozen=True, kw_only=True):
 
 
 class PruneHistory(Command[SweepReceipt], frozen=True, kw_only=True):
-    """Removes up to `limit` rows each of request ids, events and consumer positions past the time they are kept."""
+    """Removes up to `limit` rows each of request ids, events, consumer positions and slots of throttles past the time
+    they are kept."""
 
     requests_before: Micros
     events_before: Micros
     positions_before: Micros
+    slots_before: Micros
     limit: int = 2_000
 
 

@@ -63,6 +63,7 @@ _DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id {in_ke
 _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ?",
     "DELETE FROM inboxes WHERE tenant = ? AND recipient = ?",
     "DELETE FROM recipients WHERE tenant = ? AND recipient = ?",
 )

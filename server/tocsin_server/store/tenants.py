@@ -39,6 +39,7 @@ _DELETE_ROWS = tuple(
         ("events", "pk"),
         ("timers", "pk"),
         ("consumer_positions", "tenant, consumer, recipient, filter"),
+        ("throttle_slots", "tenant, recipient, due_time, notification_id, channel"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
         ("categories", "tenant, name"),

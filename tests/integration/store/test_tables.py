@@ -96,7 +96,11 @@ async def test_what_is_said_to_remove_rows_does(
             inboxes = (("default", "ada"),)
             await watch(commands.PruneInboxes(tenant="", inboxes=inboxes, cutoff=clock.time + 1))
             await desk.acknowledge(await desk.inbox(), 1)
-            await watch(PruneHistory(tenant="", requests_before=0, events_before=0, positions_before=0))
+            await watch(
+                PruneHistory(
+                    tenant="", requests_before=0, events_before=0, positions_before=0, slots_before=0
+                )
+            )
             await dispatch.plan(START)
             await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
             await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))

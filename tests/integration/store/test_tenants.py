@@ -81,11 +81,12 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
             f"r{number % 3}",
             "orders",
             Priority.NORMAL,
-            (ChannelDraft(Channel.INBOX),),
+            (ChannelDraft(Channel.INBOX), ChannelDraft(Channel.EMAIL, ("ada@example.com",), "log")),
             "",
             START,
             START + HOUR if number % 2 else None,
             None,
+            takes_slots=True,
         )
         for number in range(notifications)
     ]

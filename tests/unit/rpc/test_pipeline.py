@@ -95,7 +95,7 @@ async def test_a_scope_is_needed(served: Served) -> None:
         (
             notifications.SendRequest(
                 notification=pb.NotificationSpec(
-                    recipient="a", category="c", template=pb.TemplateRef(name="n")
+                    recipient="a", category="c", template=pb.TemplateRef(name="n"), no_batch=True
                 )
             ).SerializeToString(),
             grpc.StatusCode.UNIMPLEMENTED,
