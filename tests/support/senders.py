@@ -19,7 +19,7 @@ UNLIMITED = SendRates(lambda tenant: 0, lambda: 0.0)
 
 def facts_of(store: Store, providers: Mapping[Channel, str] | None = None) -> SendFacts:
     """What drafts are made from."""
-    return SendFacts(Policies(), store.recipients, providers or {})
+    return SendFacts(Policies(store.policies), store.recipients, providers or {})
 
 
 def sending_on(

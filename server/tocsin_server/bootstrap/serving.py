@@ -20,6 +20,7 @@ from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.rpc.server import RpcServer, ServerOptions, Services
 from tocsin_server.service.access import Authenticator
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.categories import Categories
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.hub import Hub
@@ -30,6 +31,7 @@ from tocsin_server.service.paging import PageTokens
 from tocsin_server.service.placing import Placing
 from tocsin_server.service.policies import Policies
 from tocsin_server.service.ports import BusEars, Clock
+from tocsin_server.service.preferences import PreferenceCenter
 from tocsin_server.service.providers import Providers
 from tocsin_server.service.rates import SendRates, SharedSendRates
 from tocsin_server.service.recipients import Recipients
@@ -39,7 +41,9 @@ from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
 from tocsin_server.service.templates import Templates
+from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.service.tenants import TenantDirectory, Tenants
+from tocsin_server.service.unsubscribing import UnsubscribeTokens
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.engine import EngineUnusable
@@ -91,9 +95,9 @@ async def bootstrap(
     clock = clock or SystemClock()
     instance_id, start_time = str(uuid4()), clock.now()
     has_clock, has_deliver = ("clock" in settings.role_names), ("deliver" in settings.role_names)
-    storage, hearing, credentials, timing, keeping, outgoing = (
+    storage, hearing, credentials, deciding, timing, keeping, outgoing = (
         Component(name, clock)
-        for name in ("storage", "bus", "credentials", "timers", "retention", "deliveries")
+        for name in ("storage", "bus", "credentials", "policies", "timers", "retention", "deliveries")
     )
     providers = providers or Providers(dict.fromkeys(settings.logged_channels, LogProvider()))
 
@@ -143,6 +147,10 @@ async def bootstrap(
         if refusal:
             raise Refused(refusal)
 
+        # What is decided by.
+        policies, policy_watch = Policies(store.policies), PolicyWatch(store.policies, deciding)
+        policy_watch.watch(policies)
+
         # What others hear of.
         def on_bus_health(detail: str) -> None:
             poll.hurry()
@@ -182,7 +190,7 @@ async def bootstrap(
         )
         rates = SendRates(*quota)
         shared_rates = SharedSendRates(fleet.buckets, rates, *quota) if fleet.buckets is not None else None
-        policies, templates = Policies(), Templates()
+        templates = Templates()
         facts = SendFacts(policies, store.recipients, providers.enabled)
         releases = Releases(writer, store.plans, clock, facts, templates)
         timers = ClockWorker(readers, releases.fire, clock, timing)
@@ -212,7 +220,7 @@ async def bootstrap(
             store.facts.schema_version,
             StatusSources(
                 components=(
-                    *(storage, hearing, credentials),
+                    *(storage, hearing, credentials, deciding),
                     *((timing, keeping) if has_clock else ()),
                     *((outgoing,) if has_deliver else ()),
                 ),
@@ -243,6 +251,16 @@ async def bootstrap(
             sessions=sessions,
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
+            categories=Categories(writer, store.categories, codec, page_tokens, _micros(settings.retention)),
+            preferences=PreferenceCenter(
+                writer,
+                store.recipients,
+                policies,
+                codec,
+                UnsubscribeTokens(store.facts),
+                clock,
+                authenticator.still_valid,
+            ),
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
             status=status,
@@ -267,11 +285,13 @@ async def bootstrap(
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
         erasure = ErasureWorker(store.tenants, writer, _micros(settings.sweep_interval))
-        for listener in (hub, bus, timers, deliver, erasure, authenticator.on_commit):
+        heard_by = (hub, bus, timers, deliver, erasure, authenticator.on_commit, policy_watch.on_commit)
+        for listener in heard_by:
             writer.listen(listener)
         writer.start()
         loops = {
             "credentials": authenticator.run,
+            "policies": policy_watch.run,
             "sessions": sessions.pulse,
             "bus": bus.run,
             "poll": poll.run,

@@ -24,6 +24,8 @@ _MODULES = {
     "keys": "keys",
     "tenants": "tenants",
     "recipients": "recipients",
+    "categories": "categories",
+    "prefs": "prefs",
     "migrate": "migrate",
     "epoch": "epoch",
     "config": "config",

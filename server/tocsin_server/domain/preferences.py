@@ -142,6 +142,11 @@ def effective_quiet_hours(own: Preferences, defaults: Preferences) -> QuietHours
     return defaults.quiet_hours if own.quiet_hours is None else own.quiet_hours
 
 
+def effective_digest_time(own: Preferences, defaults: Preferences) -> str:
+    """The recipient's where they say any; else the tenant's; empty: nobody says any."""
+    return own.digest_time or defaults.digest_time
+
+
 def _deciding(choices: tuple[Choice, ...], category: str, channel: Channel) -> Choice | None:
     for place in ((category, channel), (category, 0), ("", channel), ("", 0)):
         index = bisect_left(choices, place, key=_place)

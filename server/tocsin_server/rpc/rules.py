@@ -11,14 +11,18 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tocsin.v1 import category_service_pb2 as categories
 from tocsin.v1 import inbox_service_pb2 as inbox
 from tocsin.v1 import notification_pb2 as notification
 from tocsin.v1 import notification_service_pb2 as notifications
+from tocsin.v1 import preference_service_pb2 as preferences
 from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import system_service_pb2 as system
 from tocsin.v1 import tenant_service_pb2 as tenants
+from tocsin_server.domain.category import CATEGORY_FIELDS
 from tocsin_server.domain.errors import Violation
 from tocsin_server.domain.local_time import zone_names
+from tocsin_server.domain.preferences import PREFERENCE_FIELDS
 from tocsin_server.domain.recipient import PROFILE_FIELDS
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY
@@ -54,6 +58,8 @@ class Rules:
             inbox.GetSummaryRequest: self._get_summary,
             inbox.MarkEntriesRequest: self._mark,
             recipients.UpsertRecipientItem: self._upsert,
+            categories.UpsertCategoryRequest: self._upsert_category,
+            preferences.UpdatePreferencesRequest: self._update_preferences,
             system.CreateApiKeyRequest: self._create_api_key,
             tenants.UpdateQuotasRequest: self._update_quotas,
         }
@@ -139,6 +145,25 @@ class Rules:
         zone = request.recipient.time_zone
         if zone and zone not in zone_names():
             yield Violation(f"{path}recipient.time_zone", "must be an IANA time zone, such as Europe/Lisbon")
+
+    def _upsert_category(self, request: categories.UpsertCategoryRequest, path: str) -> Iterator[Violation]:
+        yield from _known_fields(request.update_mask.paths, CATEGORY_FIELDS, f"{path}update_mask")
+        yield from _valid_duration(request.category.retention, f"{path}category.retention")
+        for index, throttle in enumerate(request.category.throttles):
+            yield from _valid_duration(throttle.window, f"{path}category.throttles[{index}].window")
+
+    def _update_preferences(
+        self, request: preferences.UpdatePreferencesRequest, path: str
+    ) -> Iterator[Violation]:
+        yield from _known_fields(request.update_mask.paths, PREFERENCE_FIELDS, f"{path}update_mask")
+        changes = (request.HasField("preferences"), request.update_mask.paths)
+        if not any((*changes, request.clear_choices, request.set_choices)):
+            yield Violation(f"{path}preferences", "must be there where no choice is to be set or cleared")
+        for choices, field in (
+            (request.preferences.choices, f"{path}preferences.choices"),
+            (request.set_choices, f"{path}set_choices"),
+        ):
+            yield from _distinct((f"{each.category} {each.channel}" for each in choices), field, "category")
 
     def _create_api_key(self, request: system.CreateApiKeyRequest, path: str) -> Iterator[Violation]:
         if request.HasField("expire_time"):

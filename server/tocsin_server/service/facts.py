@@ -7,6 +7,7 @@ outdated. So nothing need be read for a recipient that nothing was ever said abo
 from collections.abc import Iterable, Mapping
 
 from tocsin_server.domain.notification import Channel, NotificationSpec
+from tocsin_server.domain.policy import TenantPolicy
 from tocsin_server.domain.recipient import UNKNOWN_RECIPIENT, RecipientFacts
 from tocsin_server.domain.sending import Facts
 from tocsin_server.service.policies import Policies
@@ -16,6 +17,32 @@ MAX_PROFILES = 100_000
 """So many are kept; those read first make room."""
 
 _INBOX_ONLY = (Channel.INBOX,)
+
+
+class KnownFacts:
+    """What is known of one tenant for a while."""
+
+    def __init__(
+        self,
+        tenant: str,
+        policy: TenantPolicy,
+        profiles: Mapping[tuple[str, str], RecipientFacts],
+        providers: Mapping[Channel, str],
+    ) -> None:
+        self._tenant = tenant
+        self._policy = policy
+        self._profiles = profiles
+        self._providers = providers
+
+    def of(self, category: str, recipient: str) -> Facts:
+        """What a draft is made from; of a recipient that was not read, that nothing was said."""
+        return Facts(
+            self._policy.category(category),
+            self._profiles.get((self._tenant, recipient), UNKNOWN_RECIPIENT),
+            self._policy.defaults,
+            self._providers,
+            self._policy.throttled,
+        )
 
 
 class SendFacts:
@@ -34,19 +61,20 @@ class SendFacts:
         self._max_profiles = max_profiles
         self._profiles: dict[tuple[str, str], RecipientFacts] = {}
 
-    async def know(self, tenant: str, specs: Iterable[NotificationSpec]) -> None:
-        """Makes sure that all is known that specs of the tenant cannot well be drafted without.
+    async def know(self, tenant: str, specs: Iterable[NotificationSpec] = ()) -> KnownFacts:
+        """What is known, with the profiles of those recipients whose specs cannot well be drafted without.
 
         Raises StorageUnavailable.
         """
-        await self._policies.known(tenant)
+        policy = self._policies.of(tenant) or await self._policies.known(tenant)
         unknown = {
             spec.recipient
             for spec in specs
-            if (tenant, spec.recipient) not in self._profiles and self._looks_at_profile(tenant, spec)
+            if (tenant, spec.recipient) not in self._profiles and _looks_at_profile(policy, spec)
         }
         if unknown:
             await self.read(tenant, unknown)
+        return KnownFacts(tenant, policy, self._profiles, self._providers)
 
     async def read(self, tenant: str, recipients: Iterable[str]) -> None:
         """Takes what storage says of these recipients now. Raises StorageUnavailable."""
@@ -59,22 +87,9 @@ class SendFacts:
         while len(self._profiles) > self._max_profiles:
             del self._profiles[next(iter(self._profiles))]
 
-    def of(self, tenant: str, category: str, recipient: str) -> Facts:
-        """What is known; of a recipient that was not read, that nothing was said."""
-        policy = self._policies.of(tenant)
-        return Facts(
-            policy.category(category),
-            self._profiles.get((tenant, recipient), UNKNOWN_RECIPIENT),
-            policy.defaults,
-            self._providers,
-            policy.throttled,
-        )
 
-    def _looks_at_profile(self, tenant: str, spec: NotificationSpec) -> bool:
-        """Whether a draft without the profile would be wrong more often than not: addresses, what a template says."""
-        if spec.template is not None:
-            return True
-        channels = spec.channels
-        if not channels:
-            channels = self._policies.of(tenant).category(spec.category).channels
-        return channels != _INBOX_ONLY
+def _looks_at_profile(policy: TenantPolicy, spec: NotificationSpec) -> bool:
+    """Whether a draft without the profile would be wrong more often than not: addresses, what a template says."""
+    if spec.template is not None:
+        return True
+    return (spec.channels or policy.category(spec.category).channels) != _INBOX_ONLY

@@ -45,30 +45,36 @@ class Releases:
     ) -> list[Answer[bool] | TocsinError]:
         now = self._clock.now()
         kept = await self._kept([timer for timer in timers if timer.kind in _DRAFTED_ANEW], now)
-        commands = [
-            await self._command(timer, kept.get((timer.tenant, timer.notification_id)), now, any_profile)
-            for timer in timers
-        ]
+        commands = []
+        for timer in timers:
+            found = kept.get((timer.tenant, timer.notification_id))
+            if found is None:
+                commands.append(FireTimer(tenant=timer.tenant, timer=timer))
+            else:
+                commands.append(await self._command(timer, *found, now, any_profile=any_profile))
         return await self._writer.submit(commands)
 
-    async def _kept(self, timers: Sequence[Timer], now: Micros) -> dict[tuple[str, bytes], Kept]:
-        """What the timers are about, by tenant and notification; what drafts are made from is known afterwards."""
+    async def _kept(
+        self, timers: Sequence[Timer], now: Micros
+    ) -> dict[tuple[str, bytes], tuple[Kept, Facts]]:
+        """What the timers are about, by tenant and notification, and what it is drafted from."""
         by_tenant: dict[str, list[Timer]] = {}
         for timer in timers:
             by_tenant.setdefault(timer.tenant, []).append(timer)
-        found: dict[tuple[str, bytes], Kept] = {}
+        found: dict[tuple[str, bytes], tuple[Kept, Facts]] = {}
         for tenant, of_tenant in by_tenant.items():
             ids = [timer.notification_id for timer in of_tenant]
             kept = await self._reader.kept(tenant, ids, now)
-            await self._facts.know(tenant, ())
             await self._facts.read(tenant, {each.spec.recipient for each in kept})
-            found |= {(tenant, each.id): each for each in kept}
+            known = await self._facts.know(tenant)
+            found |= {
+                (tenant, each.id): (each, known.of(each.spec.category, each.spec.recipient)) for each in kept
+            }
         return found
 
-    async def _command(self, timer: Timer, kept: Kept | None, now: Micros, any_profile: bool) -> FireTimer:
-        if kept is None:
-            return FireTimer(tenant=timer.tenant, timer=timer)
-        facts = self._facts.of(timer.tenant, kept.spec.category, kept.spec.recipient)
+    async def _command(
+        self, timer: Timer, kept: Kept, facts: Facts, now: Micros, *, any_profile: bool
+    ) -> FireTimer:
         return FireTimer(
             tenant=timer.tenant,
             timer=timer,

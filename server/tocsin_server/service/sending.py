@@ -108,7 +108,6 @@ class Sending:
             except TocsinError as error:
                 # Its traceback would hold this frame, which holds it.
                 outcomes[place] = error.with_traceback(None)
-        await self._facts.know(tenant, [request.spec for request in asked.values()])
         answers = await self._store(tenant, asked, trace, deadline)
         outdated = {
             place: asked[place] for place, answer in answers.items() if isinstance(answer, DraftOutdated)
@@ -124,11 +123,10 @@ class Sending:
         spec, tenant = request.spec, principal.tenant
         principal.require_recipient(spec.recipient)
         principal.require_category(spec.category)
-        await self._facts.know(tenant, ())
         for any_profile in (False, True):
             await self._facts.read(tenant, (spec.recipient,))
+            facts = (await self._facts.know(tenant)).of(spec.category, spec.recipient)
             now = self._clock.now()
-            facts = self._facts.of(tenant, spec.category, spec.recipient)
             shown = await self._shown(tenant, request, facts, now)
             drafted = draft(self._id(tenant, spec.recipient, now), tenant, spec, facts, now)
             plan = await self._reader.plan(drafted, any_profile=any_profile)
@@ -146,16 +144,20 @@ class Sending:
         any_profile: bool = False,
     ) -> dict[int, Answer[SendReceipt] | TocsinError]:
         """Drafts requests, has them stored, and gives what became of each by its place."""
+        known = await self._facts.know(tenant, [request.spec for request in requests.values()])
         now = self._clock.now()
         refused: dict[int, TocsinError] = {}
         commands: dict[int, Command[SendReceipt]] = {}
         for place, request in requests.items():
-            facts = self._facts.of(tenant, request.spec.category, request.spec.recipient)
+            facts = known.of(request.spec.category, request.spec.recipient)
             try:
                 shown = await self._shown(tenant, request, facts, now)
             except TocsinError as error:
                 refused[place] = error.with_traceback(None)
-                if request.request_id:
+                if request.content is None and not any_profile:
+                    # What a template lacks may have been said of the recipient since its profile was read.
+                    refused[place] = DraftOutdated()
+                elif request.request_id:
                     # What cannot be shown any more may have been sent when it could.
                     commands[place] = Recall(tenant=tenant, request=self._request_key(request))
                 continue

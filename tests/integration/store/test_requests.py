@@ -10,14 +10,17 @@ from tests.support.contents import simple
 from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
     Answer,
     ByIds,
     CancelNotifications,
+    ChangePreferences,
     ChangeTenant,
     Command,
     CreateApiKey,
     CreateTenant,
+    DeleteCategory,
     EraseRecipient,
     MarkEntries,
     Recall,
@@ -26,11 +29,14 @@ from tocsin_server.domain.commands import (
     RequestSpace,
     ReviseNotification,
     RevokeApiKey,
+    UpsertCategory,
     UpsertRecipient,
 )
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.inbox import InteractionKind, Mark
 from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.preferences import Choice, Preferences, PreferencesChange
+from tocsin_server.domain.quiet_hours import QuietHours, QuietWindow
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import HOUR
@@ -112,6 +118,26 @@ async def revoke_key(desk: Desk, request: RequestKey) -> Command[Any]:
     return RevokeApiKey(tenant=desk.tenant, request=request, key_id="k1", key_tenant="default")
 
 
+async def upsert_category(desk: Desk, request: RequestKey) -> Command[Any]:
+    throttle = Throttle(ThrottleScope.CHANNEL, 3, HOUR, Overflow.DEFER)
+    category = Category("orders", "Orders", channels=(Channel.PUSH,), throttles=(throttle,), retention=HOUR)
+    return UpsertCategory(tenant=desk.tenant, request=request, category=category, fields=CATEGORY_FIELDS)
+
+
+async def delete_category(desk: Desk, request: RequestKey) -> Command[Any]:
+    defined = UpsertCategory(tenant=desk.tenant, category=Category("orders"), fields=CATEGORY_FIELDS)
+    await desk.submit(defined)
+    return DeleteCategory(tenant=desk.tenant, request=request, name="orders")
+
+
+async def change_preferences(desk: Desk, request: RequestKey) -> Command[Any]:
+    quiet = QuietHours((QuietWindow((1, 7), 1320, 420),), email=True)
+    change = PreferencesChange(
+        Preferences(quiet_hours=quiet), frozenset({"quiet_hours"}), made=(Choice(False, "", Channel.SMS),)
+    )
+    return ChangePreferences(tenant=desk.tenant, request=request, recipient="ada", change=change)
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -126,6 +152,10 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.UPDATE_QUOTAS: change_tenant,
     RequestSpace.CREATE_API_KEY: create_key,
     RequestSpace.REVOKE_API_KEY: revoke_key,
+    RequestSpace.UPSERT_CATEGORY: upsert_category,
+    RequestSpace.DELETE_CATEGORY: delete_category,
+    RequestSpace.UPDATE_PREFERENCES: change_preferences,
+    RequestSpace.UNSUBSCRIBE: change_preferences,
 }
 
 

@@ -9,6 +9,7 @@ import psycopg
 
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
     Answer,
@@ -21,6 +22,7 @@ from tocsin_server.domain.commands import (
     ShownContent,
     StoreNotification,
     SweepReceipt,
+    UpsertCategory,
     UpsertRecipient,
 )
 from tocsin_server.domain.cursor import UNFILTERED
@@ -70,6 +72,9 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
                 tenant=tenant, request=request, recipient="r0", profile=Profile("de"), fields=PROFILE_FIELDS
             )
         ]
+    )
+    await store.writer.submit(
+        [UpsertCategory(tenant=tenant, category=Category("orders"), fields=CATEGORY_FIELDS)]
     )
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)

@@ -468,8 +468,9 @@ class ApiKey(_message.Message):
     """Name to show."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do: send, notifications:read, inbox:read, inbox:write, recipients:read, recipients:write, admin (all
-        of these within the tenant), operator (tenants).
+        """What it may do: send, notifications:read, inbox:read, inbox:write, recipients:read, recipients:write,
+        preferences:read, preferences:write, categories:read, categories:write, admin (all of these within the tenant),
+        operator (tenants).
         """
 
     @_builtins.property
