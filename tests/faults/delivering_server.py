@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import signal
+import time
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -29,6 +30,12 @@ GATE = os.environ.get("GATE")
 DIE_AT_CALL = int(os.environ.get("DIE_AT_CALL", "0"))
 
 LOOK_SECONDS = 0.02
+
+
+def wait_for(path: Path) -> None:
+    """Returns when something is there."""
+    while not path.exists():
+        time.sleep(LOOK_SECONDS)
 
 
 class WatchedProvider:
@@ -54,8 +61,8 @@ class WatchedProvider:
         if next(self._numbers) == DIE_AT_CALL:
             os.kill(os.getpid(), signal.SIGKILL)
         await asyncio.sleep(CALL_SECONDS)
-        while GATE is not None and not Path(GATE).exists():
-            await asyncio.sleep(LOOK_SECONDS)
+        if GATE is not None:
+            await asyncio.to_thread(wait_for, Path(GATE))
         return Sent(f"by {os.getpid()}")
 
 

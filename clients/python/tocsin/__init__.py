@@ -63,7 +63,7 @@ from tocsin.v1.notification_pb2 import (
     TimelineContent,
     TimelineEntry,
 )
-from tocsin.v1.notification_service_pb2 import SendItem, SendResult
+from tocsin.v1.notification_service_pb2 import Delivery, SendItem, SendResult
 from tocsin.v1.recipient_service_pb2 import Address, Recipient
 
 __all__ = (
@@ -84,6 +84,7 @@ __all__ = (
     "CredentialsError",
     "CursorError",
     "DeadlineExceededError",
+    "Delivery",
     "Entry",
     "EntryList",
     "EscalationStep",
