@@ -1,9 +1,10 @@
 """The loop that delivers, on a real store: what it hands to providers, when, and how often."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,11 +46,11 @@ class Scribe:
 
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
-        self.refuse: dict[type[Command[object]], int] = {}
+        self.refuse: dict[type[Command[Any]], int] = {}
         self.after_claim: Callable[[], None] = lambda: None
 
     async def submit(
-        self, commands: list[Command[Receipt]], *, deadline: float | None = None
+        self, commands: Sequence[Command[Receipt]], *, deadline: float | None = None
     ) -> list[Answer[Receipt] | TocsinError]:
         kind = type(commands[0])
         if self.refuse.get(kind, 0):

@@ -26,6 +26,7 @@ from tocsin_server.store.store import HANDLERS
 from tocsin_server.store.transaction import Transaction
 
 LEASE: Micros = MINUTE
+SENT = Sent()
 
 _MARK = "UPDATE notifications SET has_deliveries = 1 WHERE tenant = ? AND id = ?"
 
@@ -53,7 +54,7 @@ def plan_deliveries(transaction: Transaction, commands: Sequence[PlanDeliveries]
 @contextmanager
 def planning() -> Iterator[None]:
     """Within it, a store that is opened knows the command."""
-    with mock.patch.dict(HANDLERS, {PlanDeliveries: plan_deliveries}):  # type: ignore[arg-type]
+    with mock.patch.dict(HANDLERS, {PlanDeliveries: plan_deliveries}):
         yield
 
 
@@ -104,7 +105,7 @@ class Dispatch:
         )
 
     async def record(
-        self, delivery: Delivery, attempted: Attempted = Sent(), jitter: float = 0.0
+        self, delivery: Delivery, attempted: Attempted = SENT, jitter: float = 0.0
     ) -> RecordOutcome:
         """What came of a call."""
         command = RecordDelivery(

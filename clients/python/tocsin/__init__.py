@@ -64,7 +64,7 @@ from tocsin.v1.notification_pb2 import (
     TimelineContent,
     TimelineEntry,
 )
-from tocsin.v1.notification_service_pb2 import SendItem, SendResult
+from tocsin.v1.notification_service_pb2 import Delivery, SendItem, SendResult
 from tocsin.v1.preference_service_pb2 import (
     PreferenceChoice,
     PreferenceKey,
@@ -93,6 +93,7 @@ __all__ = (
     "CredentialsError",
     "CursorError",
     "DeadlineExceededError",
+    "Delivery",
     "Entry",
     "EntryList",
     "EscalationStep",

@@ -18,6 +18,7 @@ _MODULES = {
     "send": "send",
     "subscribe": "subscribe",
     "inbox": "inbox",
+    "notification": "notification",
     "mark": "mark",
     "status": "status",
     "sessions": "sessions",

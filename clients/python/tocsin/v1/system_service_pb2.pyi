@@ -223,9 +223,9 @@ class QueueStatus(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """writer, timers."""
+    """writer, or deliveries: what is due and not claimed."""
     depth: _builtins.int
-    """How many wait."""
+    """How many wait. Of deliveries up to 1,000 are counted."""
     bytes: _builtins.int
     """How many bytes wait."""
     @_builtins.property
