@@ -14,6 +14,8 @@ GROUPS = {
     "inbox": tocsin.inbox.Inbox,
     "notifications": tocsin.notifications.Notifications,
     "recipients": tocsin.recipients.Recipients,
+    "categories": tocsin.categories.Categories,
+    "preferences": tocsin.preferences.PreferenceCenter,
     "system": tocsin.system.System,
     "tenants": tocsin.tenants.Tenants,
 }
