@@ -12,6 +12,7 @@ from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
+from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
 
 __all__ = ("ApiKeySource", "Stubs", "TLSConfig")
@@ -62,6 +63,7 @@ class Stubs:
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
 
 

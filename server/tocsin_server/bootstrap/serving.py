@@ -12,6 +12,7 @@ from uuid_utils import uuid4
 import tocsin_server
 from tocsin_server.bootstrap.optional import Refused, joined_fleet, tls_credentials, token_verifier, watching
 from tocsin_server.bootstrap.port import announce
+from tocsin_server.content.renderer import LiquidRenderer
 from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.listening import refusal_to_listen
 from tocsin_server.domain.time import SECOND, Micros
@@ -33,6 +34,8 @@ from tocsin_server.service.sending import Sending
 from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
+from tocsin_server.service.template_cache import TemplateCache
+from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import TenantDirectory, Tenants
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
@@ -146,6 +149,9 @@ async def bootstrap(
         # What is done.
         codec, cursors = WireCodec(), Cursors(store.facts)
         page_tokens = PageTokens(store.facts.cursor_key)
+        renderer = LiquidRenderer()
+        template_cache = TemplateCache(store.templates, renderer, codec)
+        templates = Templates(writer, store.templates, renderer, codec, page_tokens, clock, template_cache)
         hub = Hub(codec, metrics, bus)
         parts = SessionParts(
             hub=hub,
@@ -206,6 +212,7 @@ async def bootstrap(
             sessions=sessions,
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
+            templates=templates,
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
             status=status,
@@ -234,6 +241,7 @@ async def bootstrap(
         writer.start()
         loops = {
             "credentials": authenticator.run,
+            "templates": template_cache.run,
             "sessions": sessions.pulse,
             "bus": bus.run,
             "poll": poll.run,

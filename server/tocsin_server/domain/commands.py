@@ -14,6 +14,7 @@ from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
 from tocsin_server.domain.notification import Decision, Disposition
 from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
@@ -274,6 +275,35 @@ class EraseRecipient(Command[EraseReceipt], frozen=True, kw_only=True):
 
     recipient: str
     erased_before: int = 0
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+class TemplateReceipt(Value, frozen=True):
+    """A template after a version was created, and the version's number."""
+
+    template: Template
+    version: int
+
+
+class CreateTemplateVersion(Command[TemplateReceipt], frozen=True, kw_only=True):
+    """Adds a version, with the first one the template. Raises TemplateLimitExceeded."""
+
+    name: str
+    definition: bytes
+    activate: bool
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + len(self.definition)
+
+
+class ActivateTemplateVersion(Command[Template], frozen=True, kw_only=True):
+    """Makes a version the active one. Raises TemplateNotFound, TemplateVersionNotFound."""
+
+    name: str
+    version: int
 
 
 # --- time -------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
     TocsinError                         reason, public message, metadata
     ├── Invalid                         the request breaks a rule
     │   ├── InvalidFields               … with the list of them
+    │   │   ├── TemplateInvalid
+    │   │   └── TemplateDataInvalid
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
     │   └── CursorInvalid
@@ -15,7 +17,8 @@
     │   └── TenantExists
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
-    │   └── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   └── TemplateNotFound, TemplateVersionNotFound
     ├── NotificationFinal               the notification cannot change any more
     ├── FeatureNotBuilt                 part of the contract, not of this version
     ├── Unauthenticated
@@ -27,6 +30,7 @@
     ├── Exhausted                       a limit is reached
     │   ├── MessageTooLarge, LimitReached
     │   ├── TooManyRequests, TooManyStreams, QueueFull, RateLimited
+    │   ├── TemplateLimitExceeded
     │   └── QuotaExceeded
     ├── Unavailable                     try again later
     │   ├── StorageUnavailable
@@ -77,12 +81,36 @@ class Invalid(TocsinError):
 class InvalidFields(Invalid):
     """Fields of the request break rules."""
 
-    def __init__(self, violations: list[Violation]) -> None:
+    def __init__(self, violations: list[Violation], **metadata: object) -> None:
         self.violations = violations
-        fields = ", ".join(dict.fromkeys(violation.field for violation in violations[:5]))
-        super().__init__(
-            f"The request breaks {len(violations)} rule(s): {fields}.", violations=len(violations)
-        )
+        super().__init__(self._told())
+        self.metadata = {
+            key: str(value) for key, value in {"violations": len(violations), **metadata}.items()
+        }
+
+    def _told(self) -> str:
+        fields = ", ".join(dict.fromkeys(violation.field for violation in self.violations[:5]))
+        return f"The request breaks {len(self.violations)} rule(s): {fields}."
+
+
+class TemplateInvalid(InvalidFields):
+    """The template cannot be read."""
+
+    reason = "TEMPLATE_INVALID"
+
+    def _told(self) -> str:
+        first = self.violations[0]
+        return f"The template cannot be read: {first.field}: {first.description}."
+
+
+class TemplateDataInvalid(InvalidFields):
+    """The template makes nothing of its data that can be shown."""
+
+    reason = "TEMPLATE_DATA_INVALID"
+
+    def _told(self) -> str:
+        said = "; ".join(f"{violation.field} {violation.description}" for violation in self.violations[:5])
+        return f"The template makes nothing of its data that can be shown: {said}."
 
 
 class MalformedRequest(Invalid):
@@ -179,6 +207,18 @@ class ApiKeyNotFound(NotFound):
     """There is no such API key."""
 
     reason = "API_KEY_NOT_FOUND"
+
+
+class TemplateNotFound(NotFound):
+    """There is no such template, or none of its versions is active."""
+
+    reason = "TEMPLATE_NOT_FOUND"
+
+
+class TemplateVersionNotFound(NotFound):
+    """The template has no such version."""
+
+    reason = "TEMPLATE_VERSION_NOT_FOUND"
 
 
 class NotificationFinal(TocsinError):
@@ -297,6 +337,12 @@ class QuotaExceeded(Exhausted):
     """A quota of the tenant is used up."""
 
     reason = "QUOTA_EXCEEDED"
+
+
+class TemplateLimitExceeded(Exhausted):
+    """A limit of templates is reached."""
+
+    reason = "TEMPLATE_LIMIT_EXCEEDED"
 
 
 class Unavailable(TocsinError):

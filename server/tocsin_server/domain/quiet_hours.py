@@ -2,7 +2,6 @@
 
 from enum import IntEnum
 
-from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.value import Value
 
 

@@ -16,6 +16,7 @@ from tocsin_server.rpc.servicers.inbox import InboxServicer
 from tocsin_server.rpc.servicers.notifications import NotificationServicer
 from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
+from tocsin_server.rpc.servicers.templates import TemplateServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
 from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
@@ -28,6 +29,7 @@ from tocsin_server.service.recipients import Recipients
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.sessions import Sessions
 from tocsin_server.service.status import Status
+from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import Tenants
 
 _PACKAGE = "/tocsin.v1."
@@ -48,6 +50,7 @@ class Services:
     sessions: Sessions
     inboxes: Inboxes
     recipients: Recipients
+    templates: Templates
     tenants: Tenants
     api_keys: ApiKeys
     status: Status
@@ -175,6 +178,7 @@ def _servicers(
             max_recipients_per_attach=options.max_recipients_per_attach,
         ),
         RecipientServicer(services.recipients, codec, shape),
+        TemplateServicer(services.templates),
         TenantServicer(services.tenants),
         system,
     )

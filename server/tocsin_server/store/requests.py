@@ -10,6 +10,7 @@ from tocsin_server.domain.access import ApiKey
 from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.recipient import Recipient
+from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
@@ -29,6 +30,8 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.UPDATE_QUOTAS: Tenant,
     RequestSpace.CREATE_API_KEY: ApiKey,
     RequestSpace.REVOKE_API_KEY: ApiKey,
+    RequestSpace.CREATE_TEMPLATE_VERSION: commands.TemplateReceipt,
+    RequestSpace.ACTIVATE_TEMPLATE_VERSION: Template,
 }
 
 _SELECT = Select(

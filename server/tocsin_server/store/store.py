@@ -19,6 +19,7 @@ from tocsin_server.store import (
     requests,
     retention,
     sends,
+    templates,
     tenants,
     timers,
 )
@@ -44,6 +45,8 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
     commands.PruneHistory: retention.prune_history,
+    commands.CreateTemplateVersion: templates.create_template_versions,
+    commands.ActivateTemplateVersion: templates.activate_template_versions,
     commands.CreateTenant: tenants.create_tenants,
     commands.ChangeTenant: tenants.change_tenants,
     commands.EraseTenant: tenants.erase_tenants,
@@ -81,6 +84,7 @@ class Store:
     writer: GroupCommitWriter
     readers: Readers
     recipients: recipients.RecipientRows
+    templates: templates.TemplateRows
     tenants: tenants.TenantRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
@@ -109,6 +113,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 writer,
                 readers,
                 recipients.RecipientRows(pool),
+                templates.TemplateRows(pool),
                 tenants.TenantRows(pool),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),

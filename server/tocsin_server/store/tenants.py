@@ -37,6 +37,8 @@ _DELETE_ROWS = tuple(
         ("consumer_positions", "tenant, consumer, recipient, filter"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
+        ("template_versions", "tenant, name, version"),
+        ("templates", "tenant, name"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )

@@ -106,6 +106,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 39
     """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """NOT_FOUND: no such template, or none of its versions is active. Example: {"template": "welcome"}."""
+    ERROR_REASON_TEMPLATE_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: the template has no such version. Example: {"template": "welcome", "version": "7"}."""
+    ERROR_REASON_TEMPLATE_INVALID: _ErrorReason.ValueType  # 46
+    """INVALID_ARGUMENT: a template's definition cannot be read; BadRequest lists where, with the line.
+    Example: {"violations": "1"}, field "definition.bodies[0].content.simple.title", description "line 1: unknown filter `uper`".
+    """
+    ERROR_REASON_TEMPLATE_DATA_INVALID: _ErrorReason.ValueType  # 47
+    """INVALID_ARGUMENT: with this data the template makes nothing that can be shown: variables are missing, all of them
+    listed in BadRequest, or what comes out breaks the rules of content. Example: {"template": "welcome", "version": "3",
+    "violations": "1"}, field "notification.template.data.order.number", description "is missing".
+    """
+    ERROR_REASON_TEMPLATE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
+    Example: {"limit": "steps", "max": "100000"}.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every failed call carries exactly one google.rpc.ErrorInfo whose reason is a name below without the prefix
@@ -196,4 +213,21 @@ ERROR_REASON_REQUEST_TIMEOUT: ErrorReason.ValueType  # 38
 """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 39
 """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 44
+"""NOT_FOUND: no such template, or none of its versions is active. Example: {"template": "welcome"}."""
+ERROR_REASON_TEMPLATE_VERSION_NOT_FOUND: ErrorReason.ValueType  # 45
+"""NOT_FOUND: the template has no such version. Example: {"template": "welcome", "version": "7"}."""
+ERROR_REASON_TEMPLATE_INVALID: ErrorReason.ValueType  # 46
+"""INVALID_ARGUMENT: a template's definition cannot be read; BadRequest lists where, with the line.
+Example: {"violations": "1"}, field "definition.bodies[0].content.simple.title", description "line 1: unknown filter `uper`".
+"""
+ERROR_REASON_TEMPLATE_DATA_INVALID: ErrorReason.ValueType  # 47
+"""INVALID_ARGUMENT: with this data the template makes nothing that can be shown: variables are missing, all of them
+listed in BadRequest, or what comes out breaks the rules of content. Example: {"template": "welcome", "version": "3",
+"violations": "1"}, field "notification.template.data.order.number", description "is missing".
+"""
+ERROR_REASON_TEMPLATE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
+Example: {"limit": "steps", "max": "100000"}.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

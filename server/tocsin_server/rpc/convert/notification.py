@@ -39,7 +39,7 @@ def spec_from(message: pb.NotificationSpec, path: str) -> NotificationSpec:
         _time(get("deliver_delay")),
         _time(get("expire_time")),
         get("thread", ""),
-        _actor(get("actor")),
+        actor_from(get("actor")),
         dict(get("attributes", ())),
     )
 
@@ -78,5 +78,6 @@ def _time(message: Timestamp | Duration | None) -> Micros | None:
     return None if message is None else micros(message)
 
 
-def _actor(message: pb.Actor | None) -> Actor | None:
+def actor_from(message: pb.Actor | None) -> Actor | None:
+    """Who or what caused it, where that is said."""
     return None if message is None else Actor(message.id, message.name, message.avatar_url)
