@@ -20,6 +20,7 @@ from tocsin.v1.notification_service_pb2 import SendRequest, SendResult
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
+from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.domain.time import Micros
@@ -78,6 +79,7 @@ class Caller:
         self.notifications = NotificationServiceStub(channel)
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
+        self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
         self.system = SystemServiceStub(channel)
 

@@ -65,6 +65,13 @@ from tocsin.v1.notification_pb2 import (
 )
 from tocsin.v1.notification_service_pb2 import SendItem, SendResult
 from tocsin.v1.recipient_service_pb2 import Address, Recipient
+from tocsin.v1.template_service_pb2 import (
+    TemplateBody,
+    TemplateChannel,
+    TemplateDefinition,
+    TemplateElement,
+    TemplateValue,
+)
 
 __all__ = (
     "AbortedError",
@@ -116,7 +123,12 @@ __all__ = (
     "Subscription",
     "SummaryChanged",
     "TLSConfig",
+    "TemplateBody",
+    "TemplateChannel",
+    "TemplateDefinition",
+    "TemplateElement",
     "TemplateRef",
+    "TemplateValue",
     "TimelineContent",
     "TimelineEntry",
     "TocsinError",

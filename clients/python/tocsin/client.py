@@ -18,6 +18,7 @@ from tocsin.sending import SendOutcome, item_of, outcomes_of
 from tocsin.specs import ContentLike, SpecOptions, spec
 from tocsin.subscription import Subscription
 from tocsin.system import System
+from tocsin.templates import Templates
 from tocsin.tenants import Tenants
 from tocsin.transport import Transport
 from tocsin.v1.inbox_service_pb2 import Start
@@ -98,6 +99,7 @@ class Client:
         notifications: what became of what was sent; cancelling and revising.
         recipients: their profiles.
         system: status, sessions, API keys.
+        templates: their versions, and previews.
         tenants: tenants and quotas.
         stubs: the generated stubs, for what has no method here.
     """
@@ -108,6 +110,7 @@ class Client:
         self.notifications = Notifications(transport)
         self.recipients = Recipients(transport)
         self.system = System(transport)
+        self.templates = Templates(transport)
         self.tenants = Tenants(transport)
         self.stubs: Stubs = transport.stubs
 

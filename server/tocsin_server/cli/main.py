@@ -22,6 +22,7 @@ _MODULES = {
     "status": "status",
     "sessions": "sessions",
     "keys": "keys",
+    "templates": "templates",
     "tenants": "tenants",
     "recipients": "recipients",
     "migrate": "migrate",

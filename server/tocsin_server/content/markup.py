@@ -5,9 +5,16 @@ from html import unescape
 
 from tocsin_server.content.source import Problem
 
-MAX_MJML_DEPTH = 64
+MAX_MJML_DEPTH = 100
+MAX_MJML_TAGS = 4_000
 
-_TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9:-]{0,63})([^<>]*)>")
+# A comment, an element's end, or its beginning, whose attributes are in quotes and hold whatever they like.
+_TAG = re.compile(
+    r"<(?:!--(?:(?!-->).)*-->"
+    r"|/(?P<close>[A-Za-z][^<>\"']*)>"
+    r"|(?P<name>[A-Za-z][\w:.-]{0,63})(?P<rest>(?:[^<>\"']|\"[^\"]*\"|'[^']*')*)>)",
+    re.DOTALL,
+)
 _SCRIPT = re.compile(r"<\s*(?:script|iframe|object|embed|base)\b|<[^<>]*\son[a-z]{1,32}\s*=", re.IGNORECASE)
 _LINK = re.compile(
     r"\b(?:href|src|action|formaction|background|poster|cite|data)\s*=\s*"
@@ -50,12 +57,18 @@ def bad_link(html: str) -> str | None:
 
 
 def _check_depth(mjml: str) -> None:
-    """The library goes into elements by recursion, which in its language ends the process when it is too deep."""
-    depth = 0
-    for closing, _, rest in _TAG.findall(mjml):
-        if closing:
-            depth -= 1
-        elif not rest.endswith("/"):
-            depth += 1
-        if depth > MAX_MJML_DEPTH:
-            raise Problem(f"elements stand more than {MAX_MJML_DEPTH} deep in one another")
+    """The library goes into elements by recursion, which in its language ends the process where it is too deep."""
+    outer: list[str] = []
+    tags = place = 0
+    while (start := mjml.find("<", place)) >= 0:
+        found = _TAG.match(mjml, start)
+        if found is None or (found["close"] and (not outer or outer.pop() != found["close"].rstrip())):
+            raise Problem("cannot be read as MJML", mjml.count("\n", 0, start) + 1)
+        place = found.end()
+        if found["name"] and not found["rest"].endswith("/"):
+            outer.append(found["name"])
+        tags += 1
+        if len(outer) > MAX_MJML_DEPTH or tags > MAX_MJML_TAGS:
+            raise Problem(
+                f"has more than {MAX_MJML_TAGS:,} tags, or more than {MAX_MJML_DEPTH} in one another"
+            )

@@ -27,7 +27,6 @@ MAX_LIST_ITEMS = 5_000
 """Of one list."""
 
 CHARS_A_STEP = 256
-ITEMS_A_STEP = 4
 
 
 class Unrenderable(Exception):
@@ -82,7 +81,7 @@ class Run:
         count = items if isinstance(items, int) else len(items)
         if count > MAX_LIST_ITEMS:
             exceeded("list_items", MAX_LIST_ITEMS)
-        self.spend(1 + count // ITEMS_A_STEP)
+        self.spend(1 + count)
 
     def lacks(self, missing: Missing) -> str:
         """Notes a variable that would be printed, and what stands in for it."""

@@ -81,36 +81,29 @@ class Invalid(TocsinError):
 class InvalidFields(Invalid):
     """Fields of the request break rules."""
 
+    says = "The request breaks {count} rule(s): {fields}."
+
     def __init__(self, violations: list[Violation], **metadata: object) -> None:
         self.violations = violations
-        super().__init__(self._told())
+        fields = ", ".join(dict.fromkeys(violation.field for violation in violations[:5]))
+        super().__init__(self.says.format(count=len(violations), fields=fields))
         self.metadata = {
             key: str(value) for key, value in {"violations": len(violations), **metadata}.items()
         }
-
-    def _told(self) -> str:
-        fields = ", ".join(dict.fromkeys(violation.field for violation in self.violations[:5]))
-        return f"The request breaks {len(self.violations)} rule(s): {fields}."
 
 
 class TemplateInvalid(InvalidFields):
     """The template cannot be read."""
 
     reason = "TEMPLATE_INVALID"
-
-    def _told(self) -> str:
-        first = self.violations[0]
-        return f"The template cannot be read: {first.field}: {first.description}."
+    says = "The template cannot be read: {fields}."
 
 
 class TemplateDataInvalid(InvalidFields):
     """The template makes nothing of its data that can be shown."""
 
     reason = "TEMPLATE_DATA_INVALID"
-
-    def _told(self) -> str:
-        said = "; ".join(f"{violation.field} {violation.description}" for violation in self.violations[:5])
-        return f"The template makes nothing of its data that can be shown: {said}."
+    says = "The template makes nothing of its data that can be shown: {fields}."
 
 
 class MalformedRequest(Invalid):

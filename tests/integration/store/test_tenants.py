@@ -14,6 +14,7 @@ from tocsin_server.domain.commands import (
     Answer,
     ChangeTenant,
     CreateApiKey,
+    CreateTemplateVersion,
     CreateTenant,
     EraseTenant,
     RequestKey,
@@ -69,6 +70,9 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
                 tenant=tenant, request=request, recipient="r0", profile=Profile("de"), fields=PROFILE_FIELDS
             )
         ]
+    )
+    await store.writer.submit(
+        [CreateTemplateVersion(tenant=tenant, name="welcome", definition=b"d", activate=True)]
     )
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)

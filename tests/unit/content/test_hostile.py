@@ -69,8 +69,7 @@ HOSTILE = {
     "truncate to a huge length": "{% for i in data.list %}{{ data.text | truncate: 99999999 }}{% endfor %}",
     # Lists.
     "characters as a list": "{{ data.text | split: '' | sort | join }}",
-    "lists joined again and again": "{% assign a = data.list %}"
-    + "{% assign a = a | concat: a %}" * 60,
+    "lists joined again and again": "{% assign a = data.list %}" + "{% assign a = a | concat: a %}" * 60,
     "sort in a loop": "{% for i in data.list %}{% assign a = data.words | sort_natural %}{% endfor %}",
     "uniq in a loop": "{% for i in data.list %}{% assign a = data.words | uniq %}{% endfor %}",
     "where in a loop": "{% for i in data.list %}{% assign a = data.words | where: 'x' %}{% endfor %}",
@@ -88,7 +87,7 @@ HOSTILE = {
     "raw without an end": "{% raw %}" * 1_500,
     "doc without an end": "{% doc %}" * 1_500,
     "braces without an end": "{{ " * 5_000,
-    "brackets without an end": "{{ " + "[\"" * 490 + " }}",
+    "brackets without an end": "{{ " + '["' * 490 + " }}",
     "parentheses without an end": "{{ " + "(" * 900 + ".. }}",
     "quotes without an end": "{{ " + "\"'" * 490 + " }}",
     # Escapes from the sandbox.
