@@ -41,7 +41,7 @@ from liquid.expression import Expression
 from tocsin_server.content.filters import FILTERS, Filter
 from tocsin_server.content.run import Missing, Run
 from tocsin_server.content.source import Problem, line_of
-from tocsin_server.content.values import ABSENT, contains, equal, item, less, number, to_whole, truthy
+from tocsin_server.content.values import ABSENT, contains, equal, item, less, to_whole, truthy
 
 Evaluate = Callable[[Run], Any]
 
@@ -117,7 +117,8 @@ class Expressions:
     def _number(self, expression: IntegerLiteral | FloatLiteral) -> Evaluate:
         if abs(expression.value) > 1e15:
             raise Problem("a number is too large", line_of(expression.token))
-        value = number(expression.value)
+        # As it is written: 2.0 divides otherwise than 2 does.
+        value = expression.value
         return lambda run: value
 
     def _range(self, expression: RangeLiteral) -> Evaluate:

@@ -94,7 +94,7 @@ def to_number(value: Any) -> int | float:
 
 def to_whole(value: Any) -> int:
     """A whole number. Raises Unrenderable."""
-    found = to_number(value)
+    found = number(to_number(value))
     if isinstance(found, float):
         raise Unrenderable(f"{_shown(value)} is not a whole number")
     return found
