@@ -18,6 +18,7 @@ from tocsin_server.rpc.servicers.notifications import NotificationServicer
 from tocsin_server.rpc.servicers.preferences import PreferenceServicer
 from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
+from tocsin_server.rpc.servicers.templates import TemplateServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
 from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
@@ -32,6 +33,7 @@ from tocsin_server.service.recipients import Recipients
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.sessions import Sessions
 from tocsin_server.service.status import Status
+from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import Tenants
 
 _PACKAGE = "/tocsin.v1."
@@ -54,6 +56,7 @@ class Services:
     recipients: Recipients
     categories: Categories
     preferences: PreferenceCenter
+    templates: Templates
     tenants: Tenants
     api_keys: ApiKeys
     status: Status
@@ -183,6 +186,7 @@ def _servicers(
         RecipientServicer(services.recipients, codec, shape),
         CategoryServicer(services.categories),
         PreferenceServicer(services.preferences),
+        TemplateServicer(services.templates),
         TenantServicer(services.tenants),
         system,
     )

@@ -44,6 +44,8 @@ _DELETE_ROWS = tuple(
         ("recipients", "tenant, recipient"),
         ("categories", "tenant, name"),
         ("tenant_policies", "tenant"),
+        ("template_versions", "tenant, name, version"),
+        ("templates", "tenant, name"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )

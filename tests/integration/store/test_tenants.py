@@ -16,6 +16,7 @@ from tocsin_server.domain.commands import (
     Answer,
     ChangeTenant,
     CreateApiKey,
+    CreateTemplateVersion,
     CreateTenant,
     EraseTenant,
     RequestKey,
@@ -77,6 +78,9 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
     )
     await store.writer.submit(
         [UpsertCategory(tenant=tenant, category=Category("orders"), fields=CATEGORY_FIELDS)]
+    )
+    await store.writer.submit(
+        [CreateTemplateVersion(tenant=tenant, name="welcome", definition=b"d", activate=True)]
     )
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)
