@@ -13,6 +13,7 @@ from tocsin.v1 import (
     notification_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 from tocsin_server.domain.access import Scope
@@ -23,6 +24,7 @@ FILES = (
     notification_service_pb2,
     inbox_service_pb2,
     recipient_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
     system_service_pb2,
 )
@@ -54,6 +56,11 @@ SCOPES = {
     "RecipientService.ListRecipients": "recipients:read",
     "RecipientService.DeleteRecipient": "recipients:write",
     "RecipientService.ExportRecipient": "recipients:read",
+    "TemplateService.CreateTemplateVersion": "admin",
+    "TemplateService.GetTemplate": "send",
+    "TemplateService.ListTemplates": "send",
+    "TemplateService.ActivateTemplateVersion": "admin",
+    "TemplateService.RenderTemplate": "send",
     "TenantService.CreateTenant": "operator",
     "TenantService.GetTenant": "operator",
     "TenantService.ListTenants": "operator",

@@ -20,6 +20,7 @@ from tocsin.v1 import (
     notification_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 
@@ -34,6 +35,7 @@ METHODS: Mapping[str, MethodDescriptor] = {
         notification_service_pb2,
         recipient_service_pb2,
         system_service_pb2,
+        template_service_pb2,
         tenant_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()

@@ -15,6 +15,7 @@ GROUPS = {
     "notifications": tocsin.notifications.Notifications,
     "recipients": tocsin.recipients.Recipients,
     "system": tocsin.system.System,
+    "templates": tocsin.templates.Templates,
     "tenants": tocsin.tenants.Tenants,
 }
 
