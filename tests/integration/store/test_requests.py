@@ -11,12 +11,14 @@ from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.commands import (
+    ActivateTemplateVersion,
     Answer,
     ByIds,
     CancelNotifications,
     ChangeTenant,
     Command,
     CreateApiKey,
+    CreateTemplateVersion,
     CreateTenant,
     EraseRecipient,
     MarkEntries,
@@ -112,6 +114,17 @@ async def revoke_key(desk: Desk, request: RequestKey) -> Command[Any]:
     return RevokeApiKey(tenant=desk.tenant, request=request, key_id="k1", key_tenant="default")
 
 
+async def create_template_version(desk: Desk, request: RequestKey) -> Command[Any]:
+    return CreateTemplateVersion(
+        tenant=desk.tenant, request=request, name="t", definition=b"d", activate=True
+    )
+
+
+async def activate_template_version(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(CreateTemplateVersion(tenant=desk.tenant, name="t", definition=b"d", activate=False))
+    return ActivateTemplateVersion(tenant=desk.tenant, request=request, name="t", version=1)
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -126,6 +139,8 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.UPDATE_QUOTAS: change_tenant,
     RequestSpace.CREATE_API_KEY: create_key,
     RequestSpace.REVOKE_API_KEY: revoke_key,
+    RequestSpace.CREATE_TEMPLATE_VERSION: create_template_version,
+    RequestSpace.ACTIVATE_TEMPLATE_VERSION: activate_template_version,
 }
 
 
