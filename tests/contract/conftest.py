@@ -21,6 +21,7 @@ from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tocsin.v1.topic_service_pb2_grpc import TopicServiceStub
 from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.domain.time import Micros
 from tocsin_server.settings import Settings
@@ -79,6 +80,7 @@ class Caller:
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
+        self.topics = TopicServiceStub(channel)
         self.system = SystemServiceStub(channel)
 
     async def send(self, recipient: str = "ada", title: str = "t", **fields: Any) -> SendResult:

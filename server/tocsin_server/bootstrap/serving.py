@@ -34,6 +34,7 @@ from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
 from tocsin_server.service.tenants import TenantDirectory, Tenants
+from tocsin_server.service.topics import Topics
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.engine import EngineUnusable
@@ -206,6 +207,7 @@ async def bootstrap(
             sessions=sessions,
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
+            topics=Topics(writer, store.topics, codec, page_tokens),
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
             status=status,
@@ -228,7 +230,7 @@ async def bootstrap(
         health = HealthWorker(storage, writer, rpc.set_serving)
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
-        erasure = ErasureWorker(store.tenants, writer, _micros(settings.sweep_interval))
+        erasure = ErasureWorker(store.tenants, store.topics, writer, _micros(settings.sweep_interval))
         for listener in (hub, bus, timers, erasure, authenticator.on_commit):
             writer.listen(listener)
         writer.start()

@@ -16,6 +16,7 @@ from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Topic
 from tocsin_server.domain.value import Value
 
 Receipt = TypeVar("Receipt")
@@ -276,6 +277,50 @@ class EraseRecipient(Command[EraseReceipt], frozen=True, kw_only=True):
     erased_before: int = 0
 
 
+# --- topics -----------------------------------------------------------------------------------------------------------
+
+
+class CreateTopic(Command[Topic], frozen=True, kw_only=True):
+    """Raises TopicExists."""
+
+    topic: str
+    display_name: str
+
+
+class DeleteTopic(Command[Topic], frozen=True, kw_only=True):
+    """Frees the name; what is left of the topic is for EraseTopic. Raises TopicNotFound."""
+
+    topic: str
+
+
+class MembersReceipt(Value, frozen=True):
+    """How many recipients became members, or ceased to be."""
+
+    count: int
+
+
+class AddMembers(Command[MembersReceipt], frozen=True, kw_only=True):
+    """Makes distinct recipients members; unknown ones are created. Raises TopicNotFound, QuotaExceeded."""
+
+    topic: str
+    recipients: tuple[str, ...]
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(map(len, self.recipients))
+
+
+class RemoveMembers(Command[MembersReceipt], frozen=True, kw_only=True):
+    """Ends the membership of distinct recipients; what unfinished broadcasts need of it stays. Raises TopicNotFound."""
+
+    topic: str
+    recipients: tuple[str, ...]
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(map(len, self.recipients))
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -368,6 +413,13 @@ class EraseTenant(Command[SweepReceipt], frozen=True, kw_only=True):
     """Erases up to `limit` rows of a tenant that is DELETING, and with the last of them the tenant."""
 
     name: str
+    limit: int = 2_000
+
+
+class EraseTopic(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Removes up to `limit` members of a deleted topic, and with the last of them the topic."""
+
+    topic_id: int
     limit: int = 2_000
 
 

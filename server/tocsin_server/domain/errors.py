@@ -5,6 +5,7 @@
     │   ├── InvalidFields               … with the list of them
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
+    │   ├── FilterInvalid
     │   └── CursorInvalid
     ├── CursorOutOfRange                a good cursor that cannot be resumed from
     │   ├── CursorMismatch
@@ -12,11 +13,13 @@
     │   └── IncarnationChanged
     ├── Conflict
     │   ├── RequestIdReused
-    │   └── TenantExists
+    │   └── TenantExists, TopicExists
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
-    │   └── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
+    │   └── TopicNotFound, BroadcastNotFound
     ├── NotificationFinal               the notification cannot change any more
+    ├── BroadcastFinal                  neither can the broadcast
     ├── FeatureNotBuilt                 part of the contract, not of this version
     ├── Unauthenticated
     │   ├── CredentialsMissing, CredentialsInvalid
@@ -97,6 +100,12 @@ class PageTokenInvalid(Invalid):
     reason = "PAGE_TOKEN_INVALID"
 
 
+class FilterInvalid(Invalid):
+    """The filter is not understood."""
+
+    reason = "FILTER_INVALID"
+
+
 class CursorInvalid(Invalid):
     """The cursor was not made by this server."""
 
@@ -141,6 +150,12 @@ class TenantExists(Conflict):
     reason = "TENANT_EXISTS"
 
 
+class TopicExists(Conflict):
+    """A topic of this name exists."""
+
+    reason = "TOPIC_EXISTS"
+
+
 class NotFound(TocsinError):
     """There is no such thing."""
 
@@ -181,10 +196,28 @@ class ApiKeyNotFound(NotFound):
     reason = "API_KEY_NOT_FOUND"
 
 
+class TopicNotFound(NotFound):
+    """There is no such topic."""
+
+    reason = "TOPIC_NOT_FOUND"
+
+
+class BroadcastNotFound(NotFound):
+    """There is no such broadcast."""
+
+    reason = "BROADCAST_NOT_FOUND"
+
+
 class NotificationFinal(TocsinError):
     """The notification cannot change any more."""
 
     reason = "NOTIFICATION_FINAL"
+
+
+class BroadcastFinal(TocsinError):
+    """The broadcast is over."""
+
+    reason = "BROADCAST_FINAL"
 
 
 class FeatureNotBuilt(TocsinError):

@@ -17,6 +17,7 @@ from tocsin_server.rpc.servicers.notifications import NotificationServicer
 from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
+from tocsin_server.rpc.servicers.topics import TopicServicer
 from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
 from tocsin_server.rpc.validation import Shape
@@ -29,6 +30,7 @@ from tocsin_server.service.sending import Sending
 from tocsin_server.service.sessions import Sessions
 from tocsin_server.service.status import Status
 from tocsin_server.service.tenants import Tenants
+from tocsin_server.service.topics import Topics
 
 _PACKAGE = "/tocsin.v1."
 
@@ -48,6 +50,7 @@ class Services:
     sessions: Sessions
     inboxes: Inboxes
     recipients: Recipients
+    topics: Topics
     tenants: Tenants
     api_keys: ApiKeys
     status: Status
@@ -175,6 +178,7 @@ def _servicers(
             max_recipients_per_attach=options.max_recipients_per_attach,
         ),
         RecipientServicer(services.recipients, codec, shape),
+        TopicServicer(services.topics, admission),
         TenantServicer(services.tenants),
         system,
     )

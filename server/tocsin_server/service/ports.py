@@ -28,6 +28,7 @@ from tocsin_server.domain.recipient import Recipient
 from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Member, Topic
 from tocsin_server.domain.value import Value
 
 Receipt = TypeVar("Receipt")
@@ -151,6 +152,22 @@ class TenantReader(Protocol):
 
     async def tenant(self, name: str) -> Tenant | None:
         """One tenant."""
+
+
+class TopicReader(Protocol):
+    """Reads topics and their members."""
+
+    async def topic(self, tenant: str, name: str) -> Topic | None:
+        """One topic."""
+
+    async def topics(self, tenant: str, after: str, limit: int) -> list[Topic]:
+        """By name, from above `after`."""
+
+    async def members(self, tenant: str, topic: str, after: str, limit: int) -> list[Member] | None:
+        """By recipient, from above `after`; None: there is no such topic."""
+
+    async def deleted_topics(self, limit: int) -> list[int]:
+        """Ids of topics of any tenant that are deleted and not erased yet."""
 
 
 class ApiKeyReader(Protocol):

@@ -12,6 +12,7 @@ from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.recipient import Recipient
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Topic
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
 from tocsin_server.store.transaction import Transaction
 
@@ -29,6 +30,10 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.UPDATE_QUOTAS: Tenant,
     RequestSpace.CREATE_API_KEY: ApiKey,
     RequestSpace.REVOKE_API_KEY: ApiKey,
+    RequestSpace.CREATE_TOPIC: Topic,
+    RequestSpace.DELETE_TOPIC: Topic,
+    RequestSpace.ADD_MEMBERS: commands.MembersReceipt,
+    RequestSpace.REMOVE_MEMBERS: commands.MembersReceipt,
 }
 
 _SELECT = Select(

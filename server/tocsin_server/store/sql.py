@@ -5,6 +5,7 @@ their own, statements with keys hold a marker:
 
     {in_keys}      is one of the keys
     {for_update}   the rows that are read are locked until the transaction ends
+    {for_share}    they are not removed until then
     {skip_locked}  so are these, without those that another transaction has locked
 
 SQLite needs no locks: its writing transactions come one after the other.

@@ -21,6 +21,7 @@ from tocsin_server.store import (
     sends,
     tenants,
     timers,
+    topics,
 )
 from tocsin_server.store.engine import Engine, EngineUnusable
 from tocsin_server.store.groups import GroupReport, Handler, WriterLimits
@@ -47,6 +48,11 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.CreateTenant: tenants.create_tenants,
     commands.ChangeTenant: tenants.change_tenants,
     commands.EraseTenant: tenants.erase_tenants,
+    commands.CreateTopic: topics.create_topics,
+    commands.DeleteTopic: topics.delete_topics,
+    commands.AddMembers: topics.add_members,
+    commands.RemoveMembers: topics.remove_members,
+    commands.EraseTopic: topics.erase_topics,
     commands.CreateApiKey: api_keys.create_api_keys,
     commands.RevokeApiKey: api_keys.revoke_api_keys,
     commands.Probe: positions.probe,
@@ -82,6 +88,7 @@ class Store:
     readers: Readers
     recipients: recipients.RecipientRows
     tenants: tenants.TenantRows
+    topics: topics.TopicRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
 
@@ -110,6 +117,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 readers,
                 recipients.RecipientRows(pool),
                 tenants.TenantRows(pool),
+                topics.TopicRows(pool),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),
             )

@@ -37,6 +37,9 @@ _DELETE_ROWS = tuple(
         ("consumer_positions", "tenant, consumer, recipient, filter"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
+        ("topic_members", "topic_id, recipient, create_time"),
+        ("topics", "id"),
+        ("recipient_classes", "id"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )

@@ -11,6 +11,7 @@ from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.commands import (
+    AddMembers,
     Answer,
     ByIds,
     CancelNotifications,
@@ -18,10 +19,13 @@ from tocsin_server.domain.commands import (
     Command,
     CreateApiKey,
     CreateTenant,
+    CreateTopic,
+    DeleteTopic,
     EraseRecipient,
     MarkEntries,
     Recall,
     RecordInteraction,
+    RemoveMembers,
     RequestKey,
     RequestSpace,
     ReviseNotification,
@@ -112,6 +116,26 @@ async def revoke_key(desk: Desk, request: RequestKey) -> Command[Any]:
     return RevokeApiKey(tenant=desk.tenant, request=request, key_id="k1", key_tenant="default")
 
 
+async def create_topic(desk: Desk, request: RequestKey | None = None) -> Command[Any]:
+    return CreateTopic(tenant=desk.tenant, request=request, topic="news", display_name="News")
+
+
+async def delete_topic(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    return DeleteTopic(tenant=desk.tenant, request=request, topic="news")
+
+
+async def add_members(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    return AddMembers(tenant=desk.tenant, request=request, topic="news", recipients=("ada", "bob"))
+
+
+async def remove_members(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    await desk.add_members("news", "ada")
+    return RemoveMembers(tenant=desk.tenant, request=request, topic="news", recipients=("ada", "bob"))
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -126,6 +150,10 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.UPDATE_QUOTAS: change_tenant,
     RequestSpace.CREATE_API_KEY: create_key,
     RequestSpace.REVOKE_API_KEY: revoke_key,
+    RequestSpace.CREATE_TOPIC: create_topic,
+    RequestSpace.DELETE_TOPIC: delete_topic,
+    RequestSpace.ADD_MEMBERS: add_members,
+    RequestSpace.REMOVE_MEMBERS: remove_members,
 }
 
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import grpc
@@ -98,7 +98,7 @@ async def serving(
     **services: Any,
 ) -> AsyncIterator[Served]:
     authenticator, sending = FakeAuthenticator(), FakeSending()
-    names = ("sending", "notifications", "sessions", "inboxes", "recipients", "tenants", "api_keys", "status")
+    names = (field.name for field in fields(Services))
     parts: dict[str, Any] = dict.fromkeys(names) | {"sending": sending} | services
     rpc = RpcServer(
         Services(**parts), WireCodec(), TurnedClock(), authenticator, options, telemetry=telemetry

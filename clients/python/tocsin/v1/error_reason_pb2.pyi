@@ -106,6 +106,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 39
     """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+    ERROR_REASON_TOPIC_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
+    ERROR_REASON_TOPIC_EXISTS: _ErrorReason.ValueType  # 50
+    """ALREADY_EXISTS: a topic of this name exists. Example: {"topic": "releases"}."""
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: the filter of an audience is not understood.
+    Example: {"position": "17", "expected": "a text or a number"}.
+    """
+    ERROR_REASON_BROADCAST_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """NOT_FOUND: no such broadcast. Example: {"broadcast_id": "0199…"}."""
+    ERROR_REASON_BROADCAST_FINAL: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the broadcast is completed, cancelled or failed. Example: {"state": "COMPLETED"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every failed call carries exactly one google.rpc.ErrorInfo whose reason is a name below without the prefix
@@ -196,4 +208,16 @@ ERROR_REASON_REQUEST_TIMEOUT: ErrorReason.ValueType  # 38
 """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 39
 """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+ERROR_REASON_TOPIC_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
+ERROR_REASON_TOPIC_EXISTS: ErrorReason.ValueType  # 50
+"""ALREADY_EXISTS: a topic of this name exists. Example: {"topic": "releases"}."""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: the filter of an audience is not understood.
+Example: {"position": "17", "expected": "a text or a number"}.
+"""
+ERROR_REASON_BROADCAST_NOT_FOUND: ErrorReason.ValueType  # 52
+"""NOT_FOUND: no such broadcast. Example: {"broadcast_id": "0199…"}."""
+ERROR_REASON_BROADCAST_FINAL: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the broadcast is completed, cancelled or failed. Example: {"state": "COMPLETED"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -45,6 +45,7 @@ _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _MARKERS = {
     "{in_keys}": "= ANY(?)",
     "{for_update}": "FOR UPDATE",
+    "{for_share}": "FOR KEY SHARE",
     "{skip_locked}": "FOR UPDATE SKIP LOCKED",
 }
 

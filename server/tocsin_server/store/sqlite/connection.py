@@ -135,6 +135,7 @@ def _with_keys(sql: str, count: int) -> str:
     markers: Mapping[str, str] = {
         "{in_keys}": f"IN ({', '.join('?' * count)})",
         "{for_update}": "",
+        "{for_share}": "",
         "{skip_locked}": "",
     }
     for marker, words in markers.items():
