@@ -106,6 +106,12 @@ class Connection(Protocol):
     def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:
         """Updates rows; each is the key and the columns."""
 
+    def text_in(self, column: str, key: str, /) -> str:
+        """An expression: what the JSON object of texts in a column has at a key, a place; NULL for nothing."""
+
+    def number_in(self, text: str, /) -> str:
+        """An expression: the decimal number of up to 15 characters that a text is; NULL where it is none."""
+
     @property
     def lost(self) -> bool:
         """Whether the connection broke by itself, so that what failed may be tried on another."""
