@@ -9,7 +9,7 @@ the client has some of its own.
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Meta
 
 from tocsin_server.domain.listening import Address
+from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.tenant import Quotas
 
 ENVIRONMENT_PREFIX = "TOCSIN_"
@@ -39,8 +40,11 @@ Url = Annotated[str, Meta(pattern="^[a-z0-9+]+://")]
 """May hold a password, which `shown` leaves out."""
 Level = Literal["debug", "info", "warning", "error"]
 
-ROLES = ("api", "clock")
-"""What a process does: `api` serves callers, `clock` does what happens at a time (timers, retention, erasure)."""
+ROLES = ("api", "clock", "deliver")
+"""What a process does: `api` serves callers, `clock` does what happens at a time (timers, retention, erasure),
+`deliver` calls the providers of channels."""
+
+_OUTSIDE_CHANNELS = {channel.name.lower(): channel for channel in Channel if channel is not Channel.INBOX}
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,8 +62,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     workers: Annotated[Count, "Processes on this machine; more than one need Postgres and Redis."] = 1
     roles: Annotated[
-        Name, "What the processes do, of api and clock; less than all needs Postgres and Redis."
-    ] = "api,clock"
+        Name, "What the processes do, of api, clock, deliver; less than all needs Postgres and Redis."
+    ] = "api,clock,deliver"
     port_file: Annotated[Path | None, "Written with the bound port once the server answers."] = None
     metrics_port: Annotated[
         Port | None, "Prometheus reads here, worker i at this + i; OTEL_EXPORTER_PROMETHEUS_HOST: where."
@@ -79,6 +83,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     jwt_issuer: Annotated[Name | None, "What a token's `iss` must be."] = None
     jwt_audience: Annotated[Name | None, "What a token's `aud` must be, or hold."] = None
     jwt_tenant: Annotated[Name, "Tenant of tokens without a `tenant` claim."] = "default"
+
+    # what goes out on other channels than the inbox
+    log_channels: Annotated[
+        str, "Channels whose provider is the log, of email, push, sms, webhook, chat: for trying out."
+    ] = ""
+    delivery_concurrency: Annotated[Count, "Calls of providers under way at once, in each process."] = 64
+    delivery_timeout: Annotated[Seconds, "Within which a provider has answered, or has failed."] = 30.0
 
     # limits of a call
     max_message_bytes: Annotated[Bytes, "Largest request message."] = 4 * _MIB
@@ -124,7 +135,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def role_names(self) -> frozenset[str]:
         """What the processes do, of ROLES."""
-        return frozenset(role.strip() for role in self.roles.split(",") if role.strip())
+        return _names_in(self.roles)
+
+    @property
+    def logged_channels(self) -> frozenset[Channel]:
+        """The channels whose provider is the log."""
+        return frozenset(map(_OUTSIDE_CHANNELS.__getitem__, _names_in(self.log_channels)))
 
     @property
     def storage(self) -> str:
@@ -323,6 +339,15 @@ def _broken_rules(settings: Settings) -> list[str]:
         (settings.request_id_retention >= 24 * _HOUR, "request_id_retention: is below 24 h"),
         (settings.reader_threads <= 64, "reader_threads: is above 64"),
         (settings.writer_threads <= 64, "writer_threads: is above 64"),
+        (settings.delivery_concurrency <= 1_000, "delivery_concurrency: is above 1,000"),
+        (settings.delivery_timeout <= 300, "delivery_timeout: is above 5 min"),
+        *(
+            (
+                channel in _OUTSIDE_CHANNELS,
+                f"log_channels: there is no channel {channel!r}, only {_listed(_OUTSIDE_CHANNELS)}",
+            )
+            for channel in sorted(_names_in(settings.log_channels))
+        ),
     ]
     rules += _rules_of_several_processes(settings)
     return problems + [problem for holds, problem in rules if not holds]
@@ -339,11 +364,21 @@ def _rules_of_several_processes(settings: Settings) -> list[tuple[bool, str]]:
             alone or not settings.listen.startswith(("unix:", "unix-abstract:")),
             "workers: more than one cannot share a Unix socket, only a port",
         ),
-        (bool(roles), f"roles: names none of {' and '.join(ROLES)}"),
+        (bool(roles), f"roles: names none of {_listed(ROLES)}"),
         *(
-            (role in known, f"roles: there is no role {role!r}, only {' and '.join(ROLES)}")
+            (role in known, f"roles: there is no role {role!r}, only {_listed(ROLES)}")
             for role in sorted(roles)
         ),
         (not split or bool(settings.database_url), "roles: less than all need database_url (Postgres)"),
         (not split or bool(settings.redis_url), "roles: less than all need redis_url (Redis or Valkey)"),
     ]
+
+
+def _names_in(text: str) -> frozenset[str]:
+    """What stands between commas."""
+    return frozenset(name.strip() for name in text.split(",") if name.strip())
+
+
+def _listed(names: Iterable[str]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}"

@@ -32,6 +32,7 @@ from tocsin_server import logs
 from tocsin_server.bootstrap.process import GC_THRESHOLD, SWITCH_SECONDS
 from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.bus.redis import RedisBus
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.ids import RANDOM_BITS, format_id, notification_id, recipient_hash
 from tocsin_server.domain.inbox import (
     BroadcastChunk,
@@ -41,7 +42,7 @@ from tocsin_server.domain.inbox import (
     InboxChange,
     InboxErased,
 )
-from tocsin_server.domain.sending import UNDEFINED_CATEGORY, draft
+from tocsin_server.domain.sending import Facts, draft
 from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.rpc.convert.content import sent_content_from
 from tocsin_server.rpc.convert.notification import spec_from
@@ -206,7 +207,7 @@ class Driver:
         message = spec(recipients[0], self._made)
         notification = spec_from(message, "")
         content = sent_content_from(message.content).shown
-        common = draft(bytes(16), TENANT, notification, UNDEFINED_CATEGORY, now)
+        common = draft(bytes(16), TENANT, notification, Facts(Category(notification.category)), now)
         shared = Notification.FromString(self._codec.envelope(common, notification))
         shared.ClearField("id")
         shared.ClearField("recipient")

@@ -38,6 +38,7 @@ SCOPES = {
     "NotificationService.Send": "send",
     "NotificationService.SendBatch": "send",
     "NotificationService.SendStream": "send",
+    "NotificationService.PlanSend": "send",
     "NotificationService.GetNotification": "notifications:read",
     "NotificationService.ListNotifications": "notifications:read",
     "NotificationService.CancelNotifications": "send",

@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.contract.conftest import Refusal, Start, Tocsin, reason, refused, spec
@@ -272,7 +271,6 @@ async def test_a_broken_stream_is_resumed_by_sending_again(tocsin: Tocsin) -> No
 @pytest.mark.parametrize(
     ("fields", "path"),
     [
-        ({"template": pb.TemplateRef(name="t", data=Struct())}, "template"),
         ({"deliver_local_time": pb.LocalDateTime(value="2027-01-01T09:00")}, "deliver_local_time"),
         ({"batch_key": "k"}, "batch_key"),
         ({"no_batch": True}, "no_batch"),
@@ -288,8 +286,6 @@ async def test_a_broken_stream_is_resumed_by_sending_again(tocsin: Tocsin) -> No
             },
             "escalation",
         ),
-        ({"channel_overrides": [pb.ChannelOverride(channel=pb.CHANNEL_EMAIL)]}, "channel_overrides"),
-        ({"channels": [pb.CHANNEL_INBOX, pb.CHANNEL_PUSH]}, "channels[1]"),
     ],
 )
 async def test_what_is_not_built_is_refused_by_name(

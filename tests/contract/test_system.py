@@ -37,7 +37,7 @@ async def test_the_server_says_how_it_is(tocsin: Tocsin) -> None:
     assert micros(found.start_time) <= tocsin.clock.now()
     assert {"storage", "credentials"} <= {component.name for component in found.components}
     assert {component.state for component in found.components} == {pb.COMPONENT_STATE_OK}
-    assert [queue.name for queue in found.queues] == ["writer"]
+    assert [queue.name for queue in found.queues] == ["writer", "deliveries"]
     assert found.schema_version >= 1
     assert found.epoch
     assert found.HasField("poll_interval")
@@ -191,7 +191,9 @@ async def test_revoking_twice_is_fine_and_a_key_that_never_was_is_not_found(tocs
 
 async def test_a_process_without_a_clock_serves_and_does_nothing_at_a_time(start: Start) -> None:
     tocsin = await start(roles="api")
-    assert not {"timers", "retention"} & {component.name for component in (await status(tocsin)).components}
+    assert not {"timers", "retention", "deliveries"} & {
+        component.name for component in (await status(tocsin)).components
+    }
     await tocsin.send(title="later", deliver_time=timestamp(tocsin.clock.now() + HOUR))
     tocsin.turn_clock(2 * HOUR)
     await tocsin.send(title="now")

@@ -166,6 +166,8 @@ async def test_streams_of_members_do_not_wait_for_each_other(tocsin: Tocsin) -> 
     def messages(stream: int) -> Iterable[pb.AddMembersRequest]:
         return (pb.AddMembersRequest(topic="news", recipients=[f"{stream}-{each}"]) for each in range(20))
 
-    responses = await asyncio.gather(*(tocsin.topics.AddMembers(messages(stream)) for stream in range(5)))
+    responses = await asyncio.gather(
+        *(tocsin.topics.AddMembers(iter(messages(stream))) for stream in range(5))
+    )
     assert sum(response.added_count for response in responses) == 100
     assert (await got(tocsin)).member_count == 100

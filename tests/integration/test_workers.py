@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.desk import Desk, key
+from tests.support.senders import releases_on
 from tests.support.stores import START, TurnedClock, stored
 from tests.support.streams import Exchange, exchange
 from tests.support.waiting import eventually
@@ -83,7 +84,7 @@ def writer(store: Store) -> Unwilling:
 
 @pytest.fixture
 def desk(store: Store, clock: TurnedClock) -> Desk:
-    return Desk(store.writer, store.readers, store.readers, clock)
+    return Desk(store, clock)
 
 
 @asynccontextmanager
@@ -101,7 +102,9 @@ async def running(run: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
 
 @pytest.fixture
 def timers(store: Store, writer: Unwilling, clock: TurnedClock) -> ClockWorker:
-    worker = ClockWorker(store.readers, writer, clock, Component("timers", clock))
+    worker = ClockWorker(
+        store.readers, releases_on(store, clock, writer=writer).fire, clock, Component("timers", clock)
+    )
     store.writer.listen(worker)
     return worker
 

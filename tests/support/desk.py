@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from tests.support.contents import simple
 from tocsin_server.domain.access import DEFAULT_TENANT
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
     AddMembers,
@@ -29,6 +30,7 @@ from tocsin_server.domain.commands import (
     ReviseNotification,
     ReviseReceipt,
     SendReceipt,
+    ShownContent,
     StoreNotification,
     UpsertRecipient,
     UpTo,
@@ -48,10 +50,11 @@ from tocsin_server.domain.inbox import (
 )
 from tocsin_server.domain.notification import NotificationSpec
 from tocsin_server.domain.recipient import Profile, Recipient
-from tocsin_server.domain.sending import UNDEFINED_CATEGORY, draft
+from tocsin_server.domain.sending import Facts, draft, draft_again
 from tocsin_server.domain.time import DAY, Micros
 from tocsin_server.rpc.codec import WireCodec
-from tocsin_server.service.ports import Clock, InboxReader, TimerReader, Writer
+from tocsin_server.service.ports import Clock, InboxReader, KeptReader, TimerReader, Writer
+from tocsin_server.store.store import Store
 
 Receipt = TypeVar("Receipt")
 
@@ -64,16 +67,18 @@ class Desk:
 
     def __init__(
         self,
-        writer: Writer,
-        reader: InboxReader,
-        timers: TimerReader,
+        store: Store,
         clock: Clock,
         tenant: str = DEFAULT_TENANT,
+        *,
+        writer: Writer | None = None,
     ) -> None:
+        """`writer`: instead of the store's own."""
         self.tenant = tenant
-        self._writer = writer
-        self._reader = reader
-        self._timers = timers
+        self._writer: Writer = writer or store.writer
+        self._reader: InboxReader = store.readers
+        self._timers: TimerReader = store.readers
+        self._plans: KeptReader = store.plans
         self._clock = clock
 
     async def submit(self, command: Command[Receipt]) -> Receipt:
@@ -105,14 +110,16 @@ class Desk:
         )
         now = self._clock.now()
         id = notification_id(now, recipient_hash(self.tenant, recipient), next(_random))
-        drafted = draft(id, self.tenant, spec, UNDEFINED_CATEGORY, now)
+        drafted = draft(id, self.tenant, spec, Facts(Category(category)), now)
         return StoreNotification(
             tenant=self.tenant,
             request=request,
             draft=drafted,
-            content=simple(text).shown,
+            spec=spec,
+            shown=ShownContent(simple(text).shown),
             envelope=CODEC.envelope(drafted, spec),
             trace=trace,
+            any_profile=True,
         )
 
     async def send(
@@ -244,10 +251,21 @@ class Desk:
 
     async def fire_due(self) -> int:
         """Fires what is due now; how many timers that were."""
-        timers = await self._timers.due_timers(self._clock.now(), 1_000)
-        commands = [FireTimer(tenant=timer.tenant, timer=timer) for timer in timers]
+        commands = await self.firing()
         answers = await self._writer.submit(commands) if commands else []
         return sum(receipt_of(answer) for answer in answers)
+
+    async def firing(self) -> list[FireTimer]:
+        """The commands of the timers that are due now."""
+        now = self._clock.now()
+        commands = []
+        for timer in await self._timers.due_timers(now, 1_000):
+            drafted = None
+            for kept in await self._plans.kept(timer.tenant, (timer.notification_id,), now):
+                facts = Facts(Category(kept.spec.category))
+                drafted = draft_again(kept, timer.tenant, facts, now)
+            commands.append(FireTimer(tenant=timer.tenant, timer=timer, draft=drafted, until=now))
+        return commands
 
     async def timer_count(self) -> int:
         """Timers of the next years."""

@@ -166,7 +166,7 @@ class Exchange:
         self.fleet = fleet
         self.hub = Hub(CODEC, metrics, fleet.bus)
         self.cursors = Cursors(store.facts)
-        self.desk = Desk(store.writer, store.readers, store.readers, clock)
+        self.desk = Desk(store, clock)
         self.refusals: dict[str, TocsinError] = {}
         reader = reader or store.readers
         self.parts = SessionParts(

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from tocsin_server.domain.listening import Address
+from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.value import field_names
 from tocsin_server.settings import ROLES, Settings, SettingsInvalid, load, shown
@@ -100,6 +101,10 @@ def test_a_variable_becomes_a_value(name: str, text: str, value: object) -> None
         ("max_content_bytes", "5MiB"),
         ("roles", "api,clock,cook"),
         ("roles", ","),
+        ("log_channels", "email,pigeon"),
+        ("log_channels", "inbox"),  # needs no provider
+        ("delivery_concurrency", "1001"),
+        ("delivery_timeout", "6m"),
     ],
 )
 def test_a_bad_value_is_refused_by_its_name(name: str, text: str) -> None:
@@ -160,7 +165,7 @@ FLEET = {"TOCSIN_DATABASE_URL": "postgresql://db/tocsin", "TOCSIN_REDIS_URL": "r
 NEEDS = {"TOCSIN_DATABASE_URL": "database_url (Postgres)", "TOCSIN_REDIS_URL": "redis_url (Redis or Valkey)"}
 
 
-@pytest.mark.parametrize(("name", "text"), [("workers", "2"), ("roles", "api"), ("roles", "clock")])
+@pytest.mark.parametrize(("name", "text"), [("workers", "2"), ("roles", "api"), ("roles", "clock,deliver")])
 @pytest.mark.parametrize("given", [set(), {"TOCSIN_DATABASE_URL"}, {"TOCSIN_REDIS_URL"}, set(FLEET)])
 def test_several_processes_need_postgres_and_redis_each_said_by_itself(
     name: str, text: str, given: set[str]
@@ -179,7 +184,13 @@ def test_several_processes_need_postgres_and_redis_each_said_by_itself(
 def test_roles_are_names_between_commas() -> None:
     assert load({}).settings.role_names == set(ROLES)
     assert load({**FLEET, "TOCSIN_ROLES": " clock ,"}).settings.role_names == {"clock"}
-    assert load({"TOCSIN_ROLES": "clock, api"}).settings.role_names == set(ROLES)
+    assert load({"TOCSIN_ROLES": "clock, deliver, api"}).settings.role_names == set(ROLES)
+
+
+def test_channels_that_are_logged_are_names_between_commas() -> None:
+    assert load({}).settings.logged_channels == set()
+    given = load({"TOCSIN_LOG_CHANNELS": "sms, email,"}).settings
+    assert given.logged_channels == {Channel.EMAIL, Channel.SMS}
 
 
 @pytest.mark.parametrize(
@@ -189,7 +200,7 @@ def test_roles_are_names_between_commas() -> None:
         ({"WORKERS": "257"}, "workers: is above 256"),
         ({"METRICS_PORT": "7698"}, "metrics_port: is the port of listen"),  # the third worker's
         ({"METRICS_PORT": "65534"}, "metrics_port: leaves no port for the last of the workers"),
-        ({"ROLES": "api,cook"}, "roles: there is no role 'cook', only api and clock"),
+        ({"ROLES": "api,cook"}, "roles: there is no role 'cook', only api, clock and deliver"),
     ],
 )
 def test_what_several_processes_cannot_share_is_refused(settings: dict[str, str], told: str) -> None:

@@ -42,6 +42,7 @@ from tocsin.retry import RetryPolicy
 from tocsin.sending import SendOutcome
 from tocsin.specs import ContentLike, SpecOptions, spec
 from tocsin.subscription import Subscription
+from tocsin.v1.category_service_pb2 import Category, Throttle
 from tocsin.v1.notification_pb2 import (
     Action,
     Actor,
@@ -63,7 +64,14 @@ from tocsin.v1.notification_pb2 import (
     TimelineContent,
     TimelineEntry,
 )
-from tocsin.v1.notification_service_pb2 import SendItem, SendResult
+from tocsin.v1.notification_service_pb2 import Delivery, SendItem, SendResult
+from tocsin.v1.preference_service_pb2 import (
+    PreferenceChoice,
+    PreferenceKey,
+    Preferences,
+    QuietHours,
+    QuietWindow,
+)
 from tocsin.v1.recipient_service_pb2 import Address, Recipient
 
 __all__ = (
@@ -77,6 +85,7 @@ __all__ = (
     "Attachment",
     "CardContent",
     "CardField",
+    "Category",
     "Client",
     "ClosedError",
     "Content",
@@ -84,6 +93,7 @@ __all__ = (
     "CredentialsError",
     "CursorError",
     "DeadlineExceededError",
+    "Delivery",
     "Entry",
     "EntryList",
     "EscalationStep",
@@ -102,6 +112,11 @@ __all__ = (
     "NotificationSpec",
     "PermissionDeniedError",
     "PreconditionError",
+    "PreferenceChoice",
+    "PreferenceKey",
+    "Preferences",
+    "QuietHours",
+    "QuietWindow",
     "Recipient",
     "ResetHappened",
     "RetryPolicy",
@@ -117,6 +132,7 @@ __all__ = (
     "SummaryChanged",
     "TLSConfig",
     "TemplateRef",
+    "Throttle",
     "TimelineContent",
     "TimelineEntry",
     "TocsinError",

@@ -8,8 +8,10 @@ from typing import Any, cast
 
 import grpc
 
+from tocsin.v1.category_service_pb2_grpc import CategoryServiceStub
 from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
@@ -61,6 +63,8 @@ class Stubs:
         self.notifications = NotificationServiceStub(channel)
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
+        self.categories = CategoryServiceStub(channel)
+        self.preferences = PreferenceServiceStub(channel)
         self.system = SystemServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
 

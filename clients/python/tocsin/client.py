@@ -7,11 +7,13 @@ from typing import Unpack, overload
 from tocsin.acknowledger import AckOutcome, acknowledge
 from tocsin.attachment import Attachment
 from tocsin.bulk import Specs, send_stream
+from tocsin.categories import Categories
 from tocsin.channel import ApiKeySource, Stubs, TLSConfig
 from tocsin.ids import new_request_id
 from tocsin.inbox import Inbox
 from tocsin.live import Followed, positions_of
 from tocsin.notifications import Notifications
+from tocsin.preferences import PreferenceCenter
 from tocsin.recipients import Recipients
 from tocsin.retry import RetryPolicy
 from tocsin.sending import SendOutcome, item_of, outcomes_of
@@ -97,6 +99,8 @@ class Client:
         inbox: entries, counts, marks, interactions.
         notifications: what became of what was sent; cancelling and revising.
         recipients: their profiles.
+        categories: where their notifications go, how urgent they are, how many there may be.
+        preferences: what recipients want, and the tenant for them.
         system: status, sessions, API keys.
         tenants: tenants and quotas.
         stubs: the generated stubs, for what has no method here.
@@ -107,6 +111,8 @@ class Client:
         self.inbox = Inbox(transport)
         self.notifications = Notifications(transport)
         self.recipients = Recipients(transport)
+        self.categories = Categories(transport)
+        self.preferences = PreferenceCenter(transport)
         self.system = System(transport)
         self.tenants = Tenants(transport)
         self.stubs: Stubs = transport.stubs

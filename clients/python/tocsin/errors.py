@@ -6,7 +6,7 @@
     ├── PermissionDeniedError    PERMISSION_DENIED: the key may not do this, or its tenant is suspended
     ├── NotFoundError            NOT_FOUND
     ├── AlreadyExistsError       ALREADY_EXISTS: above all REQUEST_ID_REUSED, the id of a different request
-    ├── PreconditionError        FAILED_PRECONDITION: what is to be changed is final
+    ├── PreconditionError        FAILED_PRECONDITION: what is to be changed is final, or mandatory
     ├── CursorError              OUT_OF_RANGE: the cursor is of another recipient, filter or incarnation, or too old
     ├── FeatureNotBuiltError     UNIMPLEMENTED: this server does not do it; `metadata["field"]` says what
     ├── ExhaustedError           RESOURCE_EXHAUSTED: a limit; worth another try when `retry_after` is there
@@ -134,7 +134,7 @@ class AlreadyExistsError(TocsinError):
 
 
 class PreconditionError(TocsinError):
-    """What is to be changed is in a final state."""
+    """What is to be changed is in a final state, or must stay as it is."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
 

@@ -32,7 +32,7 @@ class Notifications:
         self._stub = transport.stubs.notifications
 
     async def get(self, notification_id: str) -> GetNotificationResponse:
-        """A notification, where it stands, and its timeline."""
+        """A notification, where it stands, its timeline, and its deliveries on other channels than the inbox."""
         request = GetNotificationRequest(notification_id=notification_id)
         return await self._transport.call(self._stub.GetNotification, request)
 

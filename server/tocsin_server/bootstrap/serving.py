@@ -12,6 +12,7 @@ from uuid_utils import uuid4
 import tocsin_server
 from tocsin_server.bootstrap.optional import Refused, joined_fleet, tls_credentials, token_verifier, watching
 from tocsin_server.bootstrap.port import announce
+from tocsin_server.channels.log import LogProvider
 from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.listening import refusal_to_listen
 from tocsin_server.domain.time import SECOND, Micros
@@ -19,28 +20,38 @@ from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.rpc.server import RpcServer, ServerOptions, Services
 from tocsin_server.service.access import Authenticator
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.categories import Categories
 from tocsin_server.service.cursors import Cursors
+from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.inboxes import Inboxes
 from tocsin_server.service.metrics import LoopLag, Metrics
 from tocsin_server.service.notifications import Notifications
 from tocsin_server.service.paging import PageTokens
 from tocsin_server.service.placing import Placing
+from tocsin_server.service.policies import Policies
 from tocsin_server.service.ports import BusEars, Clock
+from tocsin_server.service.preferences import PreferenceCenter
+from tocsin_server.service.providers import Providers
 from tocsin_server.service.rates import SendRates, SharedSendRates
 from tocsin_server.service.recipients import Recipients
+from tocsin_server.service.releases import Releases
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
+from tocsin_server.service.templates import Templates
+from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.service.tenants import TenantDirectory, Tenants
 from tocsin_server.service.topics import Topics
+from tocsin_server.service.unsubscribing import UnsubscribeTokens
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.engine import EngineUnusable
 from tocsin_server.store.sqlite.lock import StoreLocked
 from tocsin_server.store.store import Store, StoreOptions, open_store
 from tocsin_server.workers.clock import ClockWorker
+from tocsin_server.workers.deliver import DeliverLimits, DeliverWorker
 from tocsin_server.workers.epoch import EpochWorker
 from tocsin_server.workers.erasure import ErasureWorker
 from tocsin_server.workers.health import HealthWorker
@@ -73,19 +84,23 @@ async def bootstrap(
     environ: Mapping[str, str],
     *,
     clock: Clock | None = None,
+    providers: Providers | None = None,
     share_port: bool = False,
 ) -> AsyncIterator[Server]:
     """A running server. On leaving it drains: within `drain_timeout` everyone is told to go elsewhere, everything that
     was taken is answered, and what is queued is written. With `share_port` others may listen on its port as well.
 
-    Raises Refused, StoreLocked, EngineUnusable, StorageUnavailable, OSError.
+    `providers`: who takes deliveries, in the place of those that the settings name. Raises Refused, StoreLocked,
+    EngineUnusable, StorageUnavailable, OSError.
     """
     clock = clock or SystemClock()
     instance_id, start_time = str(uuid4()), clock.now()
-    has_clock = "clock" in settings.role_names
-    storage, hearing, credentials, timing, keeping = (
-        Component(name, clock) for name in ("storage", "bus", "credentials", "timers", "retention")
+    has_clock, has_deliver = ("clock" in settings.role_names), ("deliver" in settings.role_names)
+    storage, hearing, credentials, deciding, timing, keeping, outgoing = (
+        Component(name, clock)
+        for name in ("storage", "bus", "credentials", "policies", "timers", "retention", "deliveries")
     )
+    providers = providers or Providers(dict.fromkeys(settings.logged_channels, LogProvider()))
 
     async with AsyncExitStack() as stack:
         watch = await stack.enter_async_context(watching(settings, environ, instance_id))
@@ -133,6 +148,10 @@ async def bootstrap(
         if refusal:
             raise Refused(refusal)
 
+        # What is decided by.
+        policies, policy_watch = Policies(store.policies), PolicyWatch(store.policies, deciding)
+        policy_watch.watch(policies)
+
         # What others hear of.
         def on_bus_health(detail: str) -> None:
             poll.hurry()
@@ -172,7 +191,19 @@ async def bootstrap(
         )
         rates = SendRates(*quota)
         shared_rates = SharedSendRates(fleet.buckets, rates, *quota) if fleet.buckets is not None else None
-        timers = ClockWorker(readers, writer, clock, timing)
+        templates = Templates()
+        facts = SendFacts(policies, store.recipients, providers.enabled)
+        releases = Releases(writer, store.plans, clock, facts, templates)
+        timers = ClockWorker(readers, releases.fire, clock, timing)
+        deliver = DeliverWorker(
+            store.deliveries,
+            writer,
+            clock,
+            codec,
+            providers,
+            outgoing,
+            DeliverLimits(settings.delivery_concurrency, _micros(settings.delivery_timeout)),
+        )
         poll = PollWorker(hub, readers, _micros(settings.poll_interval), lambda: bus.healthy)
         bus.listen(
             BusEars(
@@ -189,8 +220,12 @@ async def bootstrap(
             start_time,
             store.facts.schema_version,
             StatusSources(
-                components=(storage, hearing, credentials, *((timing, keeping) if has_clock else ())),
-                queues=(lambda: _writer_queue(store),),
+                components=(
+                    *(storage, hearing, credentials, deciding),
+                    *((timing, keeping) if has_clock else ()),
+                    *((outgoing,) if has_deliver else ()),
+                ),
+                queues=(lambda: _writer_queue(store), *((deliver.queue,) if has_deliver else ())),
                 streams=lambda: StreamReport(sessions.count, hub.followed_count, poll.interval),
                 epoch=lambda: cursors.epoch,
                 draining=lambda: rpc.admission.draining,
@@ -200,14 +235,34 @@ async def bootstrap(
         )
         catch_up = authenticator.catch_up
         services = Services(
-            sending=Sending(writer, codec, cursors, clock, shared_rates or rates, settings.max_content_bytes),
+            sending=Sending(
+                writer,
+                store.plans,
+                codec,
+                cursors,
+                clock,
+                shared_rates or rates,
+                facts,
+                templates,
+                settings.max_content_bytes,
+            ),
             notifications=Notifications(
-                writer, readers, codec, cursors, page_tokens, settings.max_content_bytes
+                writer, readers, store.deliveries, codec, cursors, page_tokens, settings.max_content_bytes
             ),
             sessions=sessions,
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
             topics=Topics(writer, store.topics, codec, page_tokens),
+            categories=Categories(writer, store.categories, codec, page_tokens, _micros(settings.retention)),
+            preferences=PreferenceCenter(
+                writer,
+                store.recipients,
+                policies,
+                codec,
+                UnsubscribeTokens(store.facts),
+                clock,
+                authenticator.still_valid,
+            ),
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
             status=status,
@@ -225,17 +280,20 @@ async def bootstrap(
         metrics.observe_sessions(lambda: sessions.count, lambda: hub.followed_count)
         metrics.observe_bus(bus.figures)
         metrics.observe_lag(loop_lag.worst, lambda: timers.lag)
+        metrics.observe_deliveries(deliver.attempts, lambda: deliver.lag)
 
         # What runs: nothing of it inside a span or a request.
         health = HealthWorker(storage, writer, rpc.set_serving)
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
         erasure = ErasureWorker(store.tenants, store.topics, writer, _micros(settings.sweep_interval))
-        for listener in (hub, bus, timers, erasure, authenticator.on_commit):
+        heard_by = (hub, bus, timers, deliver, erasure, authenticator.on_commit, policy_watch.on_commit)
+        for listener in heard_by:
             writer.listen(listener)
         writer.start()
         loops = {
             "credentials": authenticator.run,
+            "policies": policy_watch.run,
             "sessions": sessions.pulse,
             "bus": bus.run,
             "poll": poll.run,
@@ -245,12 +303,22 @@ async def bootstrap(
         }
         if has_clock:
             loops |= {"timers": timers.run, "retention": retention.run, "erasure": erasure.run}
+        if has_deliver:
+            loops |= {"deliveries": deliver.run}
         for name, run in loops.items():
             await stack.enter_async_context(_running(name, run))
         if shared_rates is not None:
             await stack.enter_async_context(_running("rates", shared_rates.run))
         port = await rpc.start(settings.listen)
-        stack.push_async_callback(_drain, rpc, sessions, health, settings, share_port=share_port)
+        stack.push_async_callback(
+            _drain,
+            rpc,
+            sessions,
+            health,
+            deliver if has_deliver else None,
+            settings,
+            share_port=share_port,
+        )
         await rpc.set_serving(True)
         if settings.port_file is not None:
             announce(settings.port_file, port)
@@ -258,7 +326,13 @@ async def bootstrap(
 
 
 async def _drain(
-    rpc: RpcServer, sessions: Sessions, health: HealthWorker, settings: Settings, *, share_port: bool
+    rpc: RpcServer,
+    sessions: Sessions,
+    health: HealthWorker,
+    deliver: DeliverWorker | None,
+    settings: Settings,
+    *,
+    share_port: bool,
 ) -> None:
     """First whoever sends callers here is told; then streams end one after the other; then the rest is finished."""
     health.draining = True
@@ -267,8 +341,9 @@ async def _drain(
     rpc.drain()
     if share_port:
         rpc.hand_over()
-    await sessions.drain(settings.drain_timeout / 2)
-    await rpc.stop(settings.drain_timeout / 4)
+    half, quarter = settings.drain_timeout / 2, settings.drain_timeout / 4
+    await asyncio.gather(sessions.drain(half), *((deliver.drain(half),) if deliver is not None else ()))
+    await rpc.stop(quarter)
 
 
 @asynccontextmanager

@@ -27,6 +27,7 @@ _HINTS = {
     "SESSION_NOT_FOUND": "`tocsin sessions list` shows those that are open.",
     "API_KEY_NOT_FOUND": "`tocsin keys list` shows all of them.",
     "TENANT_NOT_FOUND": "`tocsin tenants list` shows all of them.",
+    "CATEGORY_NOT_FOUND": "`tocsin categories list` shows those that are defined.",
     "STORAGE_UNAVAILABLE": "Nothing was written. `tocsin status` says what is wrong.",
 }
 

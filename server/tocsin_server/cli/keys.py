@@ -28,6 +28,10 @@ class Scope(StrEnum):
     INBOX_WRITE = "inbox:write"
     RECIPIENTS_READ = "recipients:read"
     RECIPIENTS_WRITE = "recipients:write"
+    PREFERENCES_READ = "preferences:read"
+    PREFERENCES_WRITE = "preferences:write"
+    CATEGORIES_READ = "categories:read"
+    CATEGORIES_WRITE = "categories:write"
     ADMIN = "admin"
     OPERATOR = "operator"
 

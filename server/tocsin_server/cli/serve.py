@@ -28,7 +28,7 @@ def serve(
         int | None, Option(metavar="N", help="Processes on the port; several need Postgres and Redis.")
     ] = None,
     roles: Annotated[
-        str | None, Option(metavar="ROLES", help="What they do, of api and clock: api,clock.")
+        str | None, Option(metavar="ROLES", help="What they do, of api, clock, deliver: all of them.")
     ] = None,
     port_file: Annotated[
         Path | None, Option(metavar="FILE", help="Written with the bound port once the server answers.")

@@ -18,13 +18,20 @@ class Scope(StrEnum):
     INBOX_WRITE = "inbox:write"
     RECIPIENTS_READ = "recipients:read"
     RECIPIENTS_WRITE = "recipients:write"
+    PREFERENCES_READ = "preferences:read"
+    PREFERENCES_WRITE = "preferences:write"
+    CATEGORIES_READ = "categories:read"
+    CATEGORIES_WRITE = "categories:write"
+    """Categories, and what the tenant prefers for its recipients."""
     ADMIN = "admin"
     """All of the above within the tenant, its keys and sessions."""
     OPERATOR = "operator"
     """Tenants and the server itself."""
 
 
-END_USER_SCOPES = frozenset({Scope.INBOX_READ, Scope.INBOX_WRITE})
+END_USER_SCOPES = frozenset(
+    {Scope.INBOX_READ, Scope.INBOX_WRITE, Scope.PREFERENCES_READ, Scope.PREFERENCES_WRITE}
+)
 
 
 class Principal(Value, frozen=True):
@@ -56,6 +63,10 @@ class Principal(Value, frozen=True):
         """Raises CategoryNotAllowed unless the caller may use the category."""
         if self.categories and not matches(self.categories, category):
             raise CategoryNotAllowed(category=category)
+
+
+NOBODY = Principal("", "", frozenset())
+"""A caller who has not said who they are: may do nothing by that."""
 
 
 def matches(patterns: tuple[str, ...], value: str) -> bool:

@@ -8,8 +8,8 @@
     comparator  = "=" | "!=" | "<" | "<=" | ">" | ">=" | ":"      ":" with a value is "="
     value       = text in single or double quotes | word | number
 
-A comparison with a text goes by code points. One with a number holds for values that are numbers, too. What is not there
-compares to nothing: only `!=` holds for it.
+A comparison with a text goes by code points. One with a number holds for values that are numbers, too. What is not
+there compares to nothing: only `!=` holds for it.
 """
 
 import operator

@@ -3,11 +3,17 @@
 from enum import IntEnum
 
 from tocsin_server.domain.notification import Channel, Priority
-from tocsin_server.domain.time import Micros
-from tocsin_server.domain.value import Value
+from tocsin_server.domain.time import DAY, Micros
+from tocsin_server.domain.value import Value, field_names
+
+MAX_CATEGORIES = 1_000
+"""So many a tenant may define."""
 
 INTERRUPTING = frozenset((Channel.PUSH, Channel.SMS))
 """Channels that quiet hours and throttles apply to unless others are named."""
+
+LONGEST_WINDOW: Micros = 31 * DAY
+"""Of a throttle; no slot has a bearing on anything once it has passed."""
 
 
 class ThrottleScope(IntEnum):
@@ -55,3 +61,7 @@ class Category(Value, frozen=True):
     """How long entries are kept; None: as long as the settings say, which is also the most."""
     create_time: Micros = 0
     update_time: Micros = 0
+
+
+CATEGORY_FIELDS = frozenset(field_names(Category)) - {"name", "create_time", "update_time"}
+"""What is said about a category."""

@@ -8,10 +8,14 @@ from enum import IntEnum
 from typing import Generic, TypeVar
 
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.bodies import ChannelBody
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.cursor import Cursor
+from tocsin_server.domain.delivery import Attempted, Delivery
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
-from tocsin_server.domain.notification import Decision, Disposition
+from tocsin_server.domain.notification import Channel, Decision, Disposition, NotificationSpec
+from tocsin_server.domain.preferences import Preferences, PreferencesChange
 from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
@@ -116,17 +120,38 @@ class SendReceipt(Value, frozen=True):
     decisions: tuple[Decision, ...] = ()
 
 
+class ShownContent(Value, frozen=True):
+    """What is shown, encoded."""
+
+    content: bytes
+    """The notification's field `content`."""
+    bodies: tuple[tuple[Channel, bytes], ...] = ()
+    """What a template says for channels of their own; the others show the content in their way."""
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return len(self.content) + sum(len(body) for _, body in self.bodies)
+
+
 class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):
-    """Settles a draft and writes what was planned. An unknown recipient is created."""
+    """Settles a draft and writes what was planned. An unknown recipient is created.
+
+    Raises QuotaExceeded; DraftOutdated when the recipient's profile is not the one that the draft was made from.
+    """
 
     draft: Draft
-    content: bytes
+    spec: NotificationSpec
+    shown: ShownContent
     envelope: bytes
     trace: bytes = b""
+    any_profile: bool = False
+    """Settled whatever the recipient's profile is by now. It was drafted anew once, from what was said before the
+    request came or later: what is said still later may as well come after it."""
 
     @property
     def payload_bytes(self) -> int:  # noqa: D102
-        return SMALL_COMMAND_BYTES + len(self.content) + len(self.envelope)
+        return SMALL_COMMAND_BYTES + self.shown.size + len(self.envelope)
 
 
 class CancelOutcome(IntEnum):
@@ -277,6 +302,48 @@ class EraseRecipient(Command[EraseReceipt], frozen=True, kw_only=True):
     erased_before: int = 0
 
 
+# --- categories and preferences ---------------------------------------------------------------------------------------
+
+
+class UpsertCategory(Command[Category], frozen=True, kw_only=True):
+    """Defines a category or changes it; `fields` are those of it that are set. Raises LimitReached."""
+
+    category: Category
+    fields: frozenset[str]
+
+
+class DeleteCategory(Command[Category], frozen=True, kw_only=True):
+    """The category is defined no longer; the receipt says what it was. Raises CategoryNotFound."""
+
+    name: str
+
+
+class PreferencesReceipt(Value, frozen=True):
+    """One layer of preferences as it is now."""
+
+    recipient: str
+    """Empty: the tenant's default."""
+    preferences: Preferences
+
+
+class ChangePreferences(Command[PreferencesReceipt], frozen=True, kw_only=True):
+    """Changes what a recipient wants, who is created if need be.
+
+    Raises QuotaExceeded, LimitReached, CategoryNotFound, CategoryMandatory.
+    """
+
+    recipient: str
+    change: PreferencesChange
+    undefined: bool = False
+    """Choices may be about categories that are not defined."""
+
+
+class ChangeDefaultPreferences(Command[PreferencesReceipt], frozen=True, kw_only=True):
+    """Changes the tenant's default. Raises LimitReached, CategoryNotFound, CategoryMandatory."""
+
+    change: PreferencesChange
+
+
 # --- topics -----------------------------------------------------------------------------------------------------------
 
 
@@ -346,9 +413,77 @@ class Timer(Value, frozen=True):
 
 
 class FireTimer(Command[bool], frozen=True, kw_only=True):
-    """Deletes a due timer's row and applies its effect; False when the row was gone."""
+    """Deletes a due timer's row and applies its effect; False when the row was gone.
+
+    What was kept for a time meets the rules again, and so comes with a draft. Raises DraftOutdated as StoreNotification
+    does; the timer is still there then.
+    """
 
     timer: Timer
+    draft: Draft | None = None
+    """Of what was SCHEDULED, or of the channels that were deferred; None where nothing is to be decided."""
+    until: Micros = 0
+    """Deliveries that were deferred until then at the latest are in the draft."""
+    shown: ShownContent | None = None
+    """What is shown instead of what was kept."""
+    any_profile: bool = False
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + (self.shown.size if self.shown else 0)
+
+
+# --- deliveries -------------------------------------------------------------------------------------------------------
+
+
+class ClaimedDelivery(Value, frozen=True):
+    """A delivery that is the caller's until its lease ends, and all that its provider is to be told."""
+
+    delivery: Delivery
+    body: ChannelBody | None
+    """None: to be derived from the content."""
+    content: bytes | None
+    """The notification's, encoded; None once it is gone."""
+    trace: bytes
+    """The notification's encoded field `trace_parent`."""
+
+
+class ClaimReceipt(Value, frozen=True):
+    """The deliveries that were claimed, earliest first."""
+
+    deliveries: tuple[ClaimedDelivery, ...]
+    closed_count: int
+    """How many that could be claimed had expired, or had had all their attempts."""
+
+
+class ClaimDeliveries(Command[ClaimReceipt], frozen=True, kw_only=True):
+    """Claims up to `limit` deliveries for as long as `lease`, by the store's clock.
+
+    Those that others are claiming at the same time are passed over, those of suspended tenants wait.
+    """
+
+    limit: int
+    lease: Micros
+
+
+class RecordOutcome(IntEnum):
+    """What became of the result of a call."""
+
+    RECORDED = 1
+    OVERTAKEN = 2
+    """The lease had ended, and the delivery was claimed anew: nothing was changed."""
+    CLOSED = 3
+    """It is not under way any more, as when it was cancelled meanwhile, or is gone: nothing was changed."""
+
+
+class RecordDelivery(Command[RecordOutcome], frozen=True, kw_only=True):
+    """Records what came of a call, for the claim with this fencing token."""
+
+    pk: int
+    fence: int
+    attempted: Attempted
+    jitter: float
+    """Random, from 0 to below 1: spreads what is tried again."""
 
 
 # --- retention --------------------------------------------------------------------------------------------------------
@@ -381,11 +516,13 @@ class PruneInboxes(Command[SweepReceipt], frozen=True, kw_only=True):
 
 
 class PruneHistory(Command[SweepReceipt], frozen=True, kw_only=True):
-    """Removes up to `limit` rows each of request ids, events and consumer positions past the time they are kept."""
+    """Removes up to `limit` rows each of request ids, events, consumer positions and slots of throttles past the time
+    they are kept."""
 
     requests_before: Micros
     events_before: Micros
     positions_before: Micros
+    slots_before: Micros
     limit: int = 2_000
 
 

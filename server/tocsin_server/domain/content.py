@@ -169,8 +169,13 @@ def derive_fallback_text(kind: Any) -> str:
     `kind` is one of ContentKind, or the contract's message of the same name, whose fields are the same: what is sent is
     not made a value only to be read here.
     """
-    text = "\n".join([line for line in _LINES[type(kind).__name__](kind) if line])
+    text = plain_text(kind)
     return text if len(text) <= FALLBACK_TEXT_MAX_CHARS else text[: FALLBACK_TEXT_MAX_CHARS - 1] + "…"
+
+
+def plain_text(kind: Any) -> str:
+    """The same, whole."""
+    return "\n".join([line for line in _LINES[type(kind).__name__](kind) if line])
 
 
 def actions_of(kind: ContentKind) -> tuple[Action, ...]:

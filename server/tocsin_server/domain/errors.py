@@ -6,7 +6,8 @@
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
     │   ├── FilterInvalid
-    │   └── CursorInvalid
+    │   ├── CursorInvalid
+    │   └── UnsubscribeTokenInvalid
     ├── CursorOutOfRange                a good cursor that cannot be resumed from
     │   ├── CursorMismatch
     │   ├── CursorExpired
@@ -17,9 +18,10 @@
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
     │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
-    │   └── TopicNotFound, BroadcastNotFound
+    │   └── CategoryNotFound, TopicNotFound, BroadcastNotFound
     ├── NotificationFinal               the notification cannot change any more
     ├── BroadcastFinal                  neither can the broadcast
+    ├── CategoryMandatory               nobody can be left out of it
     ├── FeatureNotBuilt                 part of the contract, not of this version
     ├── Unauthenticated
     │   ├── CredentialsMissing, CredentialsInvalid
@@ -33,6 +35,7 @@
     │   └── QuotaExceeded
     ├── Unavailable                     try again later
     │   ├── StorageUnavailable
+    │   │   └── DraftOutdated           answered to whoever drafts, who does it again
     │   ├── CredentialsUnchecked
     │   └── ServerDraining
     ├── SessionTerminated
@@ -110,6 +113,12 @@ class CursorInvalid(Invalid):
     """The cursor was not made by this server."""
 
     reason = "CURSOR_INVALID"
+
+
+class UnsubscribeTokenInvalid(Invalid):
+    """The token was not made by this server."""
+
+    reason = "UNSUBSCRIBE_TOKEN_INVALID"
 
 
 class CursorOutOfRange(TocsinError):
@@ -194,6 +203,18 @@ class ApiKeyNotFound(NotFound):
     """There is no such API key."""
 
     reason = "API_KEY_NOT_FOUND"
+
+
+class CategoryNotFound(NotFound):
+    """The category is not defined."""
+
+    reason = "CATEGORY_NOT_FOUND"
+
+
+class CategoryMandatory(TocsinError):
+    """The category is mandatory: it cannot be denied."""
+
+    reason = "CATEGORY_MANDATORY"
 
 
 class TopicNotFound(NotFound):
@@ -342,6 +363,10 @@ class StorageUnavailable(Unavailable):
     """Storage does not answer; nothing was written. Try again later."""
 
     reason = "STORAGE_UNAVAILABLE"
+
+
+class DraftOutdated(StorageUnavailable):
+    """The recipient's profile changed while the request was under way. Try again."""
 
 
 class CredentialsUnchecked(Unavailable):

@@ -1,6 +1,7 @@
 """What a sender says, what was decided about it, and the states a notification goes through."""
 
 from enum import IntEnum
+from typing import Any
 
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field
@@ -138,8 +139,28 @@ class Actor(Value, frozen=True):
     avatar_url: str = ""
 
 
+class ChannelOverride(Value, frozen=True):
+    """What differs on one channel; empty: nothing."""
+
+    channel: Channel
+    subject: str = ""
+    from_name: str = ""
+    sound: str = ""
+    text: str = ""
+
+
+class TemplateRef(Value, frozen=True):
+    """A template to render."""
+
+    name: str
+    version: int = 0
+    """0: the active one."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """Variables, as JSON has them."""
+
+
 class NotificationSpec(Value, frozen=True):
-    """What a sender says, but for what is shown."""
+    """What a sender says, but for what is shown where it is said in place."""
 
     recipient: str
     category: str
@@ -151,6 +172,9 @@ class NotificationSpec(Value, frozen=True):
     thread: str = ""
     actor: Actor | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+    template: TemplateRef | None = None
+    """What is rendered for the recipient; None: the content was said in place."""
+    overrides: tuple[ChannelOverride, ...] = ()
 
 
 class Event(Value, frozen=True):

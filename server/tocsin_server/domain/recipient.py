@@ -1,8 +1,9 @@
-"""Recipients: who they are and where they can be reached."""
+"""Recipients: who they are, where they can be reached, and what they want."""
 
 from enum import IntEnum
 
 from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field, field_names
 
@@ -43,3 +44,15 @@ class Recipient(Value, frozen=True):
     profile: Profile
     create_time: Micros
     update_time: Micros
+
+
+class RecipientFacts(Value, frozen=True):
+    """What is decided by for a recipient, as it was at one moment; as it is here, for one who does not exist."""
+
+    version: int = 0
+    """`Inbox.profile_version`: changes with the profile and with the preferences."""
+    profile: Profile = Profile()
+    preferences: Preferences = NO_PREFERENCES
+
+
+UNKNOWN_RECIPIENT = RecipientFacts()

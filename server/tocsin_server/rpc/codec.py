@@ -91,6 +91,10 @@ class WireCodec:
         """The field `trace_parent`; empty for an empty one."""
         return delimited(self._notification.trace_parent, trace_parent.encode()) if trace_parent else b""
 
+    def trace_parent(self, encoded: bytes) -> str:
+        """What the encoded field `trace_parent` says; empty for an empty one."""
+        return notification_pb2.Notification.FromString(encoded).trace_parent
+
     # --- notifications ------------------------------------------------------------------------------------------------
 
     def fresh_notification(self, change: InboxChange, *, with_trace: bool) -> bytes:

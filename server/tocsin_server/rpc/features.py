@@ -3,18 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tocsin.v1 import notification_pb2 as pb
 from tocsin_server.domain.errors import FeatureNotBuilt
 
-_UNBUILT_FIELDS = frozenset(
-    ("template", "deliver_local_time", "batch_key", "escalation", "channel_overrides", "no_batch")
-)
+_UNBUILT_FIELDS = frozenset(("deliver_local_time", "batch_key", "escalation", "no_batch"))
 
 
 def require_built(spec: Mapping[str, Any], path: str) -> None:
     """Raises FeatureNotBuilt with the path of a field that asks for what is not there; `spec` is what is set of it."""
     if not _UNBUILT_FIELDS.isdisjoint(spec):
         raise FeatureNotBuilt(field=path + next(field for field in spec if field in _UNBUILT_FIELDS))
-    for index, channel in enumerate(spec.get("channels", ())):
-        if channel != pb.CHANNEL_INBOX:
-            raise FeatureNotBuilt(field=f"{path}channels[{index}]")

@@ -28,6 +28,14 @@ class Streaming:
     serve: Callable[[MessageStream[Any], CallContext], Awaitable[None]]
 
 
+@dataclass(frozen=True, slots=True)
+class ByToken:
+    """An RPC with one request, which holds the caller's credential itself, and one response. Needs no other."""
+
+    serve: Callable[[Any, CallContext], Awaitable[Message | bytes]]
+    """The principal of its context is NOBODY: what the caller may do, the use case tells by the request."""
+
+
 class Servicer(Protocol):
     """Serves one gRPC service."""
 
@@ -35,5 +43,5 @@ class Servicer(Protocol):
     def service(self) -> ServiceDescriptor:
         """The service in the contract."""
 
-    def methods(self) -> Mapping[str, Unary | Streaming]:
+    def methods(self) -> Mapping[str, Unary | Streaming | ByToken]:
         """Every RPC of the service by its name."""

@@ -2,6 +2,7 @@
 
     telemetry begins → admission → authentication → scope → read and decode → shape → servicer → encode → telemetry ends
 
+Authentication and scope are left out where the request is its own credential.
 An error anywhere on the way becomes a status in one place. The stages are plain calls around the servicer's method and
 not gRPC interceptors, each of which would cost every call some microseconds. Requests are read and decoded here and not
 by gRPC, which answers what it cannot decode with UNKNOWN and Python's own words, and waits for a message for ever.
@@ -18,12 +19,12 @@ import structlog
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from tocsin_server.domain.access import Scope
+from tocsin_server.domain.access import NOBODY, Principal, Scope
 from tocsin_server.domain.errors import FeatureNotBuilt, MalformedRequest, MessageTooLarge, TocsinError
 from tocsin_server.rpc.admission import Admission
 from tocsin_server.rpc.context import Authenticator, CallContext, CallRecord, Telemetry
 from tocsin_server.rpc.errors import abort, code_of, internal
-from tocsin_server.rpc.methods import Servicer, Streaming, Unary
+from tocsin_server.rpc.methods import ByToken, Servicer, Streaming, Unary
 from tocsin_server.rpc.streams import Context, Handler, MessageStream, Patience
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.tracing import parse_trace_parent
@@ -65,7 +66,7 @@ class Pipeline:
                 path = f"/{servicer.service.full_name}/{rpc.name}"
                 request = GetMessageClass(rpc.input_type)
                 match methods[rpc.name]:
-                    case Unary() as method:
+                    case Unary() | ByToken() as method:
                         handlers[path] = self._unary(path, request, method)
                     case Streaming() as method:
                         handlers[path] = self._streaming(path, request, method)
@@ -82,14 +83,17 @@ class Pipeline:
 
         return grpc.stream_stream_rpc_method_handler(call)
 
-    def _unary(self, path: str, request: type[Message], method: Unary) -> Handler:
+    def _unary(self, path: str, request: type[Message], method: Unary | ByToken) -> Handler:
         admission, patience = self._admission, self._patience
 
         async def call(_requests: object, context: Context) -> bytes:
             async def serve(authorization: str | None, trace_parent: str) -> bytes:
                 admission.enter_call()
                 try:
-                    caller = self._caller(context, authorization, trace_parent, method.scope)
+                    if isinstance(method, ByToken):
+                        caller = _call(context, NOBODY, trace_parent)
+                    else:
+                        caller = self._caller(context, authorization, trace_parent, method.scope)
                     raw = await patience.read(context)
                     if raw is None:
                         raise MalformedRequest("The call has no request.")
@@ -164,12 +168,9 @@ class Pipeline:
     def _caller(
         self, context: Context, authorization: str | None, trace_parent: str, scope: Scope
     ) -> CallContext:
-        peer = context.peer()
-        principal = self._authenticator.authenticate(authorization, peer)
+        principal = self._authenticator.authenticate(authorization, context.peer())
         principal.require_scope(scope)
-        remaining = cast("float | None", context.time_remaining())
-        deadline = None if remaining is None else time.monotonic() + remaining
-        return CallContext(principal, trace_parent, deadline, peer)
+        return _call(context, principal, trace_parent)
 
     def _accept(self, request: type[Message], raw: bytes) -> Any:
         """A request whose shape is good."""
@@ -181,3 +182,9 @@ class Pipeline:
             raise MalformedRequest from None
         self._shape.check(message, raw)
         return message
+
+
+def _call(context: Context, principal: Principal, trace_parent: str) -> CallContext:
+    remaining = cast("float | None", context.time_remaining())
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return CallContext(principal, trace_parent, deadline, context.peer())

@@ -3,22 +3,26 @@
 One function a message; `Rules.broken` finds it by the message's class.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tocsin.v1 import category_service_pb2 as categories
 from tocsin.v1 import inbox_service_pb2 as inbox
 from tocsin.v1 import notification_pb2 as notification
 from tocsin.v1 import notification_service_pb2 as notifications
+from tocsin.v1 import preference_service_pb2 as preferences
 from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import system_service_pb2 as system
 from tocsin.v1 import tenant_service_pb2 as tenants
+from tocsin_server.domain.category import CATEGORY_FIELDS
 from tocsin_server.domain.errors import Violation
+from tocsin_server.domain.local_time import zone_names
+from tocsin_server.domain.preferences import PREFERENCE_FIELDS
 from tocsin_server.domain.recipient import PROFILE_FIELDS
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY
@@ -45,6 +49,7 @@ class Rules:
         self._rules: dict[type[Message], _Rule] = {
             notifications.SendRequest: self._send,
             notifications.SendItem: self._send,
+            notifications.PlanSendRequest: self._send,
             notifications.ListNotificationsRequest: self._list_notifications,
             notifications.ReviseNotificationRequest: self._revise,
             inbox.SubscribeRequest: self._subscribe,
@@ -53,6 +58,8 @@ class Rules:
             inbox.GetSummaryRequest: self._get_summary,
             inbox.MarkEntriesRequest: self._mark,
             recipients.UpsertRecipientItem: self._upsert,
+            categories.UpsertCategoryRequest: self._upsert_category,
+            preferences.UpdatePreferencesRequest: self._update_preferences,
             system.CreateApiKeyRequest: self._create_api_key,
             tenants.UpdateQuotasRequest: self._update_quotas,
         }
@@ -65,7 +72,9 @@ class Rules:
     # --- notifications ------------------------------------------------------------------------------------------------
 
     def _send(
-        self, request: notifications.SendRequest | notifications.SendItem, path: str
+        self,
+        request: notifications.SendRequest | notifications.SendItem | notifications.PlanSendRequest,
+        path: str,
     ) -> Iterator[Violation]:
         spec = request.notification
         path += "notification."
@@ -76,6 +85,11 @@ class Rules:
             yield from _valid_duration(spec.deliver_delay, f"{path}deliver_delay")
         if spec.HasField("expire_time"):
             yield from _valid_time(spec.expire_time, f"{path}expire_time", _SECOND_OF_2000)
+        yield from _distinct(
+            (override.channel for override in spec.channel_overrides),
+            f"{path}channel_overrides",
+            "channel",
+        )
         yield from _content(spec.content, f"{path}content")
 
     def _revise(self, request: notifications.ReviseNotificationRequest, path: str) -> Iterator[Violation]:
@@ -129,8 +143,27 @@ class Rules:
     def _upsert(self, request: recipients.UpsertRecipientItem, path: str) -> Iterator[Violation]:
         yield from _known_fields(request.update_mask.paths, PROFILE_FIELDS, f"{path}update_mask")
         zone = request.recipient.time_zone
-        if zone and not _is_time_zone(zone):
+        if zone and zone not in zone_names():
             yield Violation(f"{path}recipient.time_zone", "must be an IANA time zone, such as Europe/Lisbon")
+
+    def _upsert_category(self, request: categories.UpsertCategoryRequest, path: str) -> Iterator[Violation]:
+        yield from _known_fields(request.update_mask.paths, CATEGORY_FIELDS, f"{path}update_mask")
+        yield from _valid_duration(request.category.retention, f"{path}category.retention")
+        for index, throttle in enumerate(request.category.throttles):
+            yield from _valid_duration(throttle.window, f"{path}category.throttles[{index}].window")
+
+    def _update_preferences(
+        self, request: preferences.UpdatePreferencesRequest, path: str
+    ) -> Iterator[Violation]:
+        yield from _known_fields(request.update_mask.paths, PREFERENCE_FIELDS, f"{path}update_mask")
+        changes = (request.HasField("preferences"), request.update_mask.paths)
+        if not any((*changes, request.clear_choices, request.set_choices)):
+            yield Violation(f"{path}preferences", "must be there where no choice is to be set or cleared")
+        for choices, field in (
+            (request.preferences.choices, f"{path}preferences.choices"),
+            (request.set_choices, f"{path}set_choices"),
+        ):
+            yield from _distinct((f"{each.category} {each.channel}" for each in choices), field, "category")
 
     def _create_api_key(self, request: system.CreateApiKeyRequest, path: str) -> Iterator[Violation]:
         if request.HasField("expire_time"):
@@ -191,9 +224,9 @@ def _inputs(content: notification.InteractiveContent, path: str) -> Iterator[Vio
             yield Violation(f"{path}.inputs[{index}].choices", "must be there for CHOICE, and only for it")
 
 
-def _distinct(keys: Iterable[str], path: str, field: str) -> Iterator[Violation]:
+def _distinct(keys: Iterable[Hashable], path: str, field: str) -> Iterator[Violation]:
     """One violation for each key that was there before."""
-    seen = set[str]()
+    seen = set[Hashable]()
     for index, key in enumerate(keys):
         if key in seen:
             yield Violation(f"{path}[{index}].{field}", "must be distinct")
@@ -224,11 +257,3 @@ def _valid_duration(length: Duration, field: str) -> Iterator[Violation]:
     """Bounds are the contract's; they do not look at what is not a duration at all."""
     if not 0 <= length.nanos < _NANOS_A_SECOND:
         yield Violation(field, "must have nanos from 0 to 999999999")
-
-
-def _is_time_zone(name: str) -> bool:
-    try:
-        ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # not found, not a relative path, a directory
-        return False
-    return True

@@ -12,8 +12,10 @@ from tocsin_server.rpc.context import Authenticator, Telemetry
 from tocsin_server.rpc.methods import Servicer
 from tocsin_server.rpc.pipeline import Pipeline
 from tocsin_server.rpc.rules import Rules
+from tocsin_server.rpc.servicers.categories import CategoryServicer
 from tocsin_server.rpc.servicers.inbox import InboxServicer
 from tocsin_server.rpc.servicers.notifications import NotificationServicer
+from tocsin_server.rpc.servicers.preferences import PreferenceServicer
 from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
@@ -22,9 +24,11 @@ from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.categories import Categories
 from tocsin_server.service.inboxes import Inboxes
 from tocsin_server.service.notifications import Notifications
 from tocsin_server.service.ports import Clock, Codec
+from tocsin_server.service.preferences import PreferenceCenter
 from tocsin_server.service.recipients import Recipients
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.sessions import Sessions
@@ -51,6 +55,8 @@ class Services:
     inboxes: Inboxes
     recipients: Recipients
     topics: Topics
+    categories: Categories
+    preferences: PreferenceCenter
     tenants: Tenants
     api_keys: ApiKeys
     status: Status
@@ -179,6 +185,8 @@ def _servicers(
         ),
         RecipientServicer(services.recipients, codec, shape),
         TopicServicer(services.topics, admission),
+        CategoryServicer(services.categories),
+        PreferenceServicer(services.preferences),
         TenantServicer(services.tenants),
         system,
     )

@@ -7,7 +7,7 @@ histogram, once for a whole group.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 
@@ -105,6 +105,22 @@ class Metrics:
             "tocsin.event_loop.lag", "s", "Of the last 10 s, at worst.", lambda: event_loop() / SECOND
         )
         self._gauge("tocsin.timers.lag", "s", "Of the timers that are due.", lambda: timers() / SECOND)
+
+    def observe_deliveries(self, attempts: Mapping[tuple[str, str], int], lag: Callable[[], Micros]) -> None:
+        """Shows calls of providers, by the names of channel and outcome, and how late deliveries that are due are."""
+
+        def observe(options: CallbackOptions) -> Iterable[Observation]:
+            return [
+                Observation(count, {"tocsin.channel": channel, "tocsin.delivery.outcome": outcome})
+                for (channel, outcome), count in tuple(attempts.items())
+            ]
+
+        self._meter.create_observable_counter(
+            "tocsin.delivery.attempts", [observe], "{attempt}", "Calls of providers, by what came of them."
+        )
+        self._gauge(
+            "tocsin.deliveries.lag", "s", "Of the delivery that is due the longest.", lambda: lag() / SECOND
+        )
 
     def observe_bus(self, figures: BusFigures) -> None:
         """Shows what goes over the bus."""

@@ -10,17 +10,19 @@ from tocsin_server.domain.commands import (
     RequestSpace,
     ReviseNotification,
 )
+from tocsin_server.domain.delivery import Delivery
 from tocsin_server.domain.entry import NotificationFilter, StoredEntry
 from tocsin_server.domain.errors import MessageTooLarge, NotificationNotFound, TocsinError
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.notification import Event
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.paging import Page, PageTokens, effective_page_size, fitting
-from tocsin_server.service.ports import Codec, NotificationReader, Writer
+from tocsin_server.service.ports import Codec, DeliveryReader, NotificationReader, Writer
 from tocsin_server.service.sending import SentContent
 from tocsin_server.service.submitting import answered, request_key
 
 TIMELINE_MAX_EVENTS = 1_000
+MAX_DELIVERIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class NotificationDetails:
 
     entry: StoredEntry
     timeline: list[Event]
+    deliveries: list[Delivery]
+    """In the order in which they were planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Notifications:
         self,
         writer: Writer,
         reader: NotificationReader,
+        deliveries: DeliveryReader,
         codec: Codec,
         cursors: Cursors,
         page_tokens: PageTokens,
@@ -53,6 +58,7 @@ class Notifications:
     ) -> None:
         self._writer = writer
         self._reader = reader
+        self._deliveries = deliveries
         self._codec = codec
         self._cursors = cursors
         self._page_tokens = page_tokens
@@ -62,7 +68,9 @@ class Notifications:
         """One notification, whatever its state. Raises NotificationNotFound."""
         entry = await self._visible(principal, id)
         return NotificationDetails(
-            entry, await self._reader.timeline(principal.tenant, id, TIMELINE_MAX_EVENTS)
+            entry,
+            await self._reader.timeline(principal.tenant, id, TIMELINE_MAX_EVENTS),
+            await self._deliveries.deliveries(principal.tenant, id, MAX_DELIVERIES),
         )
 
     async def list(

@@ -6,11 +6,13 @@ All times are `Micros`. Every method that reads storage raises StorageUnavailabl
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Answer, Command, Timer
 from tocsin_server.domain.content import Content
+from tocsin_server.domain.delivery import Attempted, Delivery, OutgoingMessage
 from tocsin_server.domain.entry import (
     ChangesPage,
     ConsumerPosition,
@@ -24,8 +26,9 @@ from tocsin_server.domain.entry import (
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event, NotificationSpec
-from tocsin_server.domain.recipient import Recipient
-from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.policy import TenantPolicy
+from tocsin_server.domain.recipient import Recipient, RecipientFacts
+from tocsin_server.domain.sending import Draft, Kept, Plan
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.topic import Member, Topic
@@ -51,6 +54,10 @@ class Committed:
     """The earliest due time among the timers that were added."""
     credentials_changed: bool = False
     """API keys or tenants changed."""
+    earliest_delivery: Micros | None = None
+    """The earliest time from which one of the deliveries that changed can be claimed."""
+    policies_changed: frozenset[str] = frozenset()
+    """Tenants whose policy changed: categories, default preferences, what else has its version."""
 
 
 class CommitListener(Protocol):
@@ -128,6 +135,21 @@ class NotificationReader(Protocol):
         """By falling id, from below `before`."""
 
 
+class PlanReader(Protocol):
+    """Settles drafts without writing."""
+
+    async def plan(self, draft: Draft, *, any_profile: bool) -> Plan | None:
+        """What a draft would come to now, read in one snapshot; None: the recipient's profile is not the one that it
+        was made from, and `any_profile` is not said."""
+
+
+class KeptReader(Protocol):
+    """Reads what was kept for a time."""
+
+    async def kept(self, tenant: str, ids: Sequence[bytes], until: Micros) -> list[Kept]:
+        """Those of the ids that exist, with the channels of what was deferred until then at the latest."""
+
+
 class RecipientReader(Protocol):
     """Reads profiles and all that is kept about a recipient."""
 
@@ -136,6 +158,9 @@ class RecipientReader(Protocol):
 
     async def recipients(self, tenant: str, prefix: str, after: str, limit: int) -> list[Recipient]:
         """By key, from above `after`, those whose key begins with `prefix`."""
+
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """What is decided by for those that exist, in one snapshot."""
 
     async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
         """The events of several notifications, oldest first."""
@@ -152,6 +177,26 @@ class TenantReader(Protocol):
 
     async def tenant(self, name: str) -> Tenant | None:
         """One tenant."""
+
+
+class CategoryReader(Protocol):
+    """Reads categories."""
+
+    async def categories(self, tenant: str, after: str, limit: int) -> list[Category]:
+        """By name, from above `after`."""
+
+    async def category(self, tenant: str, name: str) -> Category | None:
+        """One category; None: it is not defined."""
+
+
+class PolicyReader(Protocol):
+    """Reads the policies of tenants."""
+
+    async def policies(self, tenants: Sequence[str]) -> dict[str, TenantPolicy]:
+        """The policy of each, with its version, in one snapshot."""
+
+    async def policy_versions(self, tenants: Sequence[str]) -> dict[str, int]:
+        """The version of each: what differs from what was read has changed since."""
 
 
 class TopicReader(Protocol):
@@ -200,6 +245,41 @@ class TimerReader(Protocol):
 
     async def due_timers(self, until: Micros, limit: int) -> list[Timer]:
         """Those due at or before `until`, earliest first. Takes no lock."""
+
+
+class DeliveryBacklog(NamedTuple):
+    """Deliveries that can be claimed, or soon can be."""
+
+    earliest: Micros | None
+    """The earliest time from which one of them can be claimed; None: there is none."""
+    due_count: int
+    """How many can be claimed now; what was counted up to may be less than all."""
+
+
+class DeliveryReader(Protocol):
+    """Reads deliveries."""
+
+    async def deliveries(self, tenant: str, notification_id: bytes, limit: int) -> list[Delivery]:
+        """Up to `limit` deliveries of a notification, in the order in which they were planned."""
+
+    async def delivery_backlog(self, now: Micros, until: Micros, most: int) -> DeliveryBacklog:
+        """Of the earliest `most` that can be claimed by `until`, without those of suspended tenants. Takes no lock."""
+
+
+class Provider(Protocol):
+    """Takes what goes out on a channel."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in plans and deliveries."""
+
+    async def send(self, message: OutgoingMessage) -> Attempted:
+        """Hands one message over; what came of it.
+
+        Called at least once for a delivery, and perhaps again after a call whose result was lost: the message's
+        idempotency key is then the same. Expected failures are returned; whatever is raised counts as Failed. Is
+        cancelled after a while, which counts as Failed too.
+        """
 
 
 class SessionInfo(Value, frozen=True, kw_only=True):
@@ -387,6 +467,9 @@ class Codec(Protocol):
 
     def trace(self, trace_parent: str) -> bytes:
         """The notification's `trace_parent` field; empty for an empty one."""
+
+    def trace_parent(self, encoded: bytes) -> str:
+        """What the encoded field `trace_parent` says; empty for an empty one."""
 
     def fresh_notification(self, change: InboxChange, *, with_trace: bool) -> bytes:
         """A Notification that has just been stored; only for a change that has its content."""

@@ -9,11 +9,13 @@ from tocsin_server.domain.entry import NotificationFilter, StoredEntry
 from tocsin_server.domain.errors import RecipientNotAllowed, RecipientNotFound, TocsinError
 from tocsin_server.domain.inbox import Counts
 from tocsin_server.domain.notification import Event
-from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.preferences import Preferences
+from tocsin_server.domain.recipient import UNKNOWN_RECIPIENT, Profile, Recipient
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.paging import Page, PageTokens, effective_page_size
 from tocsin_server.service.ports import Codec, InboxReader, NotificationReader, RecipientReader, Writer
+from tocsin_server.service.preferences import visible
 from tocsin_server.service.submitting import answered, request_key
 
 _EXPORTED_PER_READ = 200
@@ -47,7 +49,7 @@ class ExportedPosition:
     update_time: Micros
 
 
-ExportPart = Recipient | Counts | ExportedNotification | ExportedPosition
+ExportPart = Recipient | Counts | Preferences | ExportedNotification | ExportedPosition
 
 
 class Recipients:
@@ -127,7 +129,8 @@ class Recipients:
             erased = answer.receipt.erased_count
 
     async def export(self, principal: Principal, key: str) -> AsyncIterator[ExportPart]:
-        """Everything that is stored about a recipient: profile, counts, notifications newest first, positions.
+        """Everything that is stored about a recipient: profile, counts, preferences, notifications newest first,
+        positions.
 
         Read part by part, so what happens meanwhile may or may not be in it. Leaves out categories that the caller may
         not use. Raises RecipientNotFound.
@@ -136,6 +139,8 @@ class Recipients:
         tenant = principal.tenant
         inbox = (await self._inboxes.heads(tenant, [key])).get(key)
         yield inbox.counts if inbox is not None else Counts()
+        facts = (await self._reader.profiles(tenant, (key,))).get(key, UNKNOWN_RECIPIENT)
+        yield visible(principal, facts.preferences)
         async for notification in self._exported_notifications(tenant, key):
             if not principal.categories or matches(principal.categories, notification.entry.category):
                 yield notification

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import msgpack
+
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
     CancelNotifications,
@@ -11,14 +13,16 @@ from tocsin_server.domain.commands import (
     ReviseNotification,
     ReviseReceipt,
 )
+from tocsin_server.domain.delivery import cancelled
 from tocsin_server.domain.errors import NotificationFinal, NotificationNotFound, TocsinError
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.inbox import Attention, Status, shelf_of, status_of
-from tocsin_server.domain.notification import Event, EventKind, NotificationState
+from tocsin_server.domain.notification import Event, EventKind, NotificationSpec, NotificationState
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import (
     EntryRow,
     drop_contents,
+    end_deliveries,
     entries_where,
     finish_entries,
     held_entries,
@@ -30,6 +34,10 @@ _BY_THREAD = f"""
     tenant = ? AND recipient = ? AND thread = ? AND thread <> ''
     AND state IN ({int(NotificationState.SCHEDULED)}, {int(NotificationState.STORED)})
     ORDER BY id DESC LIMIT {ENTRIES_PER_TRANSACTION}"""
+
+_SELECT_SPEC = "SELECT spec FROM notifications WHERE pk = ?"
+
+_UPDATE_SPEC = "UPDATE notifications SET spec = ? WHERE pk = ?"
 
 
 def cancel_notifications(
@@ -66,7 +74,7 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
     """Their timers stay: they will find nothing to do."""
     if not rows:
         return
-    cancelled = [
+    ended = [
         replace(
             row,
             state=int(NotificationState.CANCELLED),
@@ -77,7 +85,8 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
         for row in rows
     ]
     drop_contents(transaction.connection, rows)
-    write_entries(transaction.connection, cancelled)
+    write_entries(transaction.connection, ended)
+    end_deliveries(transaction, rows, cancelled)
     transaction.take_pending(rows[0].tenant, -len(rows))
     for row in rows:
         transaction.add_event(row.tenant, row.id, Event(EventKind.CANCELLED, transaction.now))
@@ -108,6 +117,8 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
     inbox = transaction.inbox(row.tenant, row.recipient)
     if row.status is None or inbox is None:
         write_entries(transaction.connection, (after,))
+        if state is NotificationState.SCHEDULED:
+            _show_as_revised(transaction, row)
         transaction.add_event(row.tenant, row.id, Event(EventKind.REVISED, transaction.now))
         return ReviseReceipt(row.recipient, None)
     before = Status(row.status)
@@ -120,3 +131,11 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
     transaction.add_event(row.tenant, row.id, Event(EventKind.REVISED, transaction.now, inbox.revision))
     transaction.moved(inbox)
     return ReviseReceipt(row.recipient, InboxPosition(inbox.incarnation, inbox.revision, inbox.counts))
+
+
+def _show_as_revised(transaction: Transaction, row: EntryRow) -> None:
+    """When it is due, what it was revised to is shown, rather than its template once more."""
+    (packed,) = transaction.connection.execute(_SELECT_SPEC, (row.pk,)).fetchone()
+    if packed is not None:
+        spec = replace(msgpack.decode(packed, type=NotificationSpec), template=None)
+        transaction.connection.execute(_UPDATE_SPEC, (msgpack.encode(spec), row.pk))

@@ -1,12 +1,14 @@
 """Notifications as rows that change: loaded, evolved as values, written back in one statement."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from tocsin_server.domain.delivery import Delivery, cancelled, expired
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import Event, EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value, field_names, replace
+from tocsin_server.store.deliveries import close_deliveries
 from tocsin_server.store.sql import Connection, Update
 from tocsin_server.store.transaction import Transaction
 
@@ -36,6 +38,8 @@ class EntryRow(Value, frozen=True):
     snoozed_until: Micros | None
     final_time: Micros | None
     interacted_time: Micros | None
+    has_deliveries: int
+    """1: it was given some, at some time."""
 
     def state_at(self, now: Micros) -> NotificationState:
         """The state as it shows: past its time an entry has expired, even before its timer has made it so."""
@@ -91,6 +95,18 @@ def drop_contents(connection: Connection, entries: Sequence[EntryRow]) -> None:
     connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
 
 
+def end_deliveries(
+    transaction: Transaction, entries: Sequence[EntryRow], close: Callable[[Delivery, Micros], Delivery]
+) -> None:
+    """Closes the open deliveries of entries that come to their end. Costs nothing where there never were any."""
+    by_tenant: dict[str, list[bytes]] = {}
+    for entry in entries:
+        if entry.has_deliveries:
+            by_tenant.setdefault(entry.tenant, []).append(entry.id)
+    for tenant, ids in by_tenant.items():
+        close_deliveries(transaction, tenant, ids, close)
+
+
 def finish_entries(
     transaction: Transaction, entries: Sequence[EntryRow], state: NotificationState, kind: EventKind
 ) -> None:
@@ -100,26 +116,27 @@ def finish_entries(
     transaction.lock_inboxes((entry.tenant, entry.recipient) for entry in entries)
     for entry in entries:
         inbox = transaction.inbox(entry.tenant, entry.recipient)
-        if inbox is None or entry.status is None:
+        if inbox is None:
             continue
-        counts = inbox.counts.moved(Status(entry.status), Status.GONE)
-        inbox = replace(inbox, revision=inbox.revision + 1, counts=counts)
-        transaction.keep(inbox)
-        inboxes[entry.tenant, entry.recipient] = inbox
-        finished.append(
-            replace(
-                entry,
-                state=int(state),
-                status=int(Status.GONE),
-                revision=inbox.revision,
-                content_id=None,
-                change_time=transaction.now,
-                final_time=transaction.now,
-                snoozed_until=None,
-            )
+        ended = replace(
+            entry,
+            state=int(state),
+            content_id=None,
+            change_time=transaction.now,
+            final_time=transaction.now,
+            snoozed_until=None,
         )
-        transaction.add_event(entry.tenant, entry.id, Event(kind, transaction.now, inbox.revision))
+        # What went out on other channels only is not in the inbox, and takes no revision there.
+        if entry.status is not None:
+            counts = inbox.counts.moved(Status(entry.status), Status.GONE)
+            inbox = replace(inbox, revision=inbox.revision + 1, counts=counts)
+            transaction.keep(inbox)
+            inboxes[entry.tenant, entry.recipient] = inbox
+            ended = replace(ended, status=int(Status.GONE), revision=inbox.revision)
+        finished.append(ended)
+        transaction.add_event(entry.tenant, entry.id, Event(kind, transaction.now, ended.revision))
     drop_contents(transaction.connection, entries)
     write_entries(transaction.connection, finished)
+    end_deliveries(transaction, entries, cancelled if state is NotificationState.RETRACTED else expired)
     for inbox in inboxes.values():
         transaction.moved(inbox)

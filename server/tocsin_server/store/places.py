@@ -22,7 +22,7 @@ def places_of(command: commands.Command[Any]) -> Places:
     match command:
         case commands.StoreNotification():
             return Places(((command.tenant, command.draft.recipient),), creates=True)
-        case commands.UpsertRecipient():
+        case commands.UpsertRecipient() | commands.ChangePreferences():
             return Places(((command.tenant, command.recipient),), creates=True)
         case (
             commands.MarkEntries()

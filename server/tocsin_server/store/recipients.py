@@ -17,7 +17,7 @@ from tocsin_server.domain.ids import recipient_part
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import NotificationState
 from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
-from tocsin_server.domain.recipient import Profile, Recipient
+from tocsin_server.domain.recipient import Profile, Recipient, RecipientFacts
 from tocsin_server.domain.recipient_class import class_of
 from tocsin_server.domain.value import replace
 from tocsin_server.store.classes import class_ids
@@ -39,6 +39,11 @@ _LIST_RECIPIENTS = Select(
         SELECT * FROM recipients WHERE tenant = :tenant AND recipient > :after
             AND recipient BETWEEN :prefix AND :highest
         ORDER BY recipient LIMIT :limit) AS page""",
+)
+
+_SELECT_FACTS = Select(
+    ("recipient", "profile_version", Blob("profile"), Blob("preferences", nullable=True)),
+    "FROM inboxes JOIN recipients USING (tenant, recipient) WHERE tenant = ? AND recipient {in_keys}",
 )
 
 _HIGHEST_ENDING = "\U0010ffff" * 128
@@ -81,6 +86,7 @@ _DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id {in_ke
 _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ?",
     "DELETE FROM inboxes WHERE tenant = ? AND recipient = ?",
     "DELETE FROM recipients WHERE tenant = ? AND recipient = ?",
 )
@@ -116,10 +122,19 @@ def upsert_recipients(
             continue
         if after is not before:
             known[place] = changed[place] = after
-            _new_version(transaction, *place)
+            new_version(transaction, *place)
         outcomes.append(after)
     _write(transaction, changed)
     return outcomes
+
+
+def new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
+    """Tells drafts that were made from the profile and the preferences as they were."""
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox is not None:
+        # By the time, so that no version comes again when a recipient is erased and created anew.
+        version = max(inbox.profile_version + 1, transaction.now)
+        transaction.keep(replace(inbox, profile_version=version))
 
 
 def erase_recipients(
@@ -130,6 +145,16 @@ def erase_recipients(
     return [_erase(transaction, command) for command in commands]
 
 
+def classes_of(
+    transaction: Transaction, tenant: str, preferences: Mapping[str, Preferences]
+) -> dict[str, int]:
+    """The class of each recipient with these preferences and the profile that it has."""
+    rows = transaction.connection.select_in(_SELECT_RECIPIENTS, (tenant,), list(preferences))
+    profiles = {row[0]: _recipient(*row).profile for row in rows}
+    classes = [class_of(profiles.get(key, Profile()), said) for key, said in preferences.items()]
+    return dict(zip(preferences, class_ids(transaction, tenant, classes), strict=True))
+
+
 def _write(transaction: Transaction, changed: Mapping[InboxKey, Recipient]) -> None:
     """Writes the profiles with what filters and broadcasts look at."""
     by_tenant: dict[str, list[Recipient]] = {}
@@ -138,7 +163,7 @@ def _write(transaction: Transaction, changed: Mapping[InboxKey, Recipient]) -> N
     for tenant, recipients in by_tenant.items():
         keys = [recipient.key for recipient in recipients]
         said = transaction.connection.select_in(_SELECT_PREFERENCES, (tenant,), keys)
-        preferences = {key: _decode_preferences(encoded) for key, encoded in said}
+        preferences = {key: preferences_of(stored) for key, stored in said}
         classes = [
             class_of(recipient.profile, preferences.get(recipient.key, NO_PREFERENCES))
             for recipient in recipients
@@ -167,15 +192,6 @@ def _row(tenant: str, recipient: Recipient, class_id: int) -> tuple[Any, ...]:
 def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
     transaction.keep(transaction.new_inbox(command.tenant, command.recipient))
     return Recipient(command.recipient, _merged(Profile(), command), transaction.now, transaction.now)
-
-
-def _new_version(transaction: Transaction, tenant: str, recipient: str) -> None:
-    """Tells drafts that were made from the profile as it was."""
-    inbox = transaction.inbox(tenant, recipient)
-    if inbox is not None:
-        # By the time, so that no version comes again when a recipient is erased and created anew.
-        version = max(inbox.profile_version + 1, transaction.now)
-        transaction.keep(replace(inbox, profile_version=version))
 
 
 def _changed(transaction: Transaction, command: UpsertRecipient, before: Recipient) -> Recipient:
@@ -252,6 +268,14 @@ class RecipientRows:
 
         return await self._pool.run(read)
 
+    async def profiles(self, tenant: str, keys: Sequence[str]) -> dict[str, RecipientFacts]:
+        """See `ports.RecipientReader`."""
+        rows = await self._pool.run(lambda connection: connection.select_in(_SELECT_FACTS, (tenant,), keys))
+        return {
+            key: RecipientFacts(version, _decode_profile(profile), preferences_of(preferences))
+            for key, version, profile, preferences in rows
+        }
+
     async def timelines(self, tenant: str, ids: Sequence[bytes]) -> list[TimelineEvent]:
         """See `ports.RecipientReader`."""
         return await self._pool.run(lambda connection: read_events(connection, tenant, ids))
@@ -266,3 +290,8 @@ class RecipientRows:
 
 def _recipient(key: str, profile: bytes, create_time: int, update_time: int) -> Recipient:
     return Recipient(key, _decode_profile(profile), create_time, update_time)
+
+
+def preferences_of(stored: bytes | None) -> Preferences:
+    """A column of preferences as a value; NULL: nothing was ever said."""
+    return NO_PREFERENCES if stored is None else _decode_preferences(stored)

@@ -7,6 +7,7 @@ from msgspec import msgpack
 
 from tocsin_server.domain import commands
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.recipient import Recipient
@@ -30,6 +31,10 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.UPDATE_QUOTAS: Tenant,
     RequestSpace.CREATE_API_KEY: ApiKey,
     RequestSpace.REVOKE_API_KEY: ApiKey,
+    RequestSpace.UPSERT_CATEGORY: Category,
+    RequestSpace.DELETE_CATEGORY: Category,
+    RequestSpace.UPDATE_PREFERENCES: commands.PreferencesReceipt,
+    RequestSpace.UNSUBSCRIBE: commands.PreferencesReceipt,
     RequestSpace.CREATE_TOPIC: Topic,
     RequestSpace.DELETE_TOPIC: Topic,
     RequestSpace.ADD_MEMBERS: commands.MembersReceipt,
@@ -85,7 +90,13 @@ class Receipts:
 
 def _whose(receipt: object) -> str | None:
     """The recipient whose personal data a receipt holds: it is erased with the recipient."""
-    return receipt.key if isinstance(receipt, Recipient) else None
+    match receipt:
+        case Recipient():
+            return receipt.key
+        case commands.PreferencesReceipt():
+            return receipt.recipient or None
+        case _:
+            return None
 
 
 def recall(transaction: Transaction, commands: Sequence[Recall[Any]]) -> list[NotFound]:

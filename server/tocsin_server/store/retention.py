@@ -12,6 +12,7 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.notification import EventKind, NotificationState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
+from tocsin_server.store.deliveries import remove_deliveries
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_where, finish_entries, held_entries
 from tocsin_server.store.sql import Connection
 from tocsin_server.store.transaction import Transaction
@@ -36,6 +37,11 @@ _PRUNE_POSITIONS = """
     DELETE FROM consumer_positions WHERE (tenant, consumer, recipient, filter) IN (
         SELECT tenant, consumer, recipient, filter FROM consumer_positions WHERE update_time < :before LIMIT :limit)"""
 
+_PRUNE_SLOTS = """
+    DELETE FROM throttle_slots WHERE (tenant, recipient, due_time, notification_id, channel) IN (
+        SELECT tenant, recipient, due_time, notification_id, channel FROM throttle_slots
+        WHERE due_time < :before LIMIT :limit)"""
+
 
 def expire_entries(transaction: Transaction, commands: Sequence[ExpireEntries]) -> list[SweepReceipt]:
     """Retention as a change that subscribers see: the body goes, the entry stays a while as expired."""
@@ -57,7 +63,7 @@ def prune_inboxes(transaction: Transaction, commands: Sequence[PruneInboxes]) ->
 
 
 def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) -> list[SweepReceipt]:
-    """Removes old request ids, events and positions."""
+    """Removes old request ids, events, positions and slots."""
     receipts = []
     for command in commands:
         counts = [
@@ -66,6 +72,7 @@ def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) ->
                 (_PRUNE_REQUESTS, command.requests_before),
                 (_PRUNE_EVENTS, command.events_before),
                 (_PRUNE_POSITIONS, command.positions_before),
+                (_PRUNE_SLOTS, command.slots_before),
             )
         ]
         receipts.append(SweepReceipt(sum(counts), max(counts) >= command.limit))
@@ -81,6 +88,7 @@ def remove_notifications(connection: Connection, tenant: str, entries: Sequence[
         (tenant,),
         [entry.id for entry in entries],
     )
+    remove_deliveries(connection, tenant, [entry.id for entry in entries if entry.has_deliveries])
 
 
 def _expire(transaction: Transaction, command: ExpireEntries) -> int:

@@ -3,11 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
-from tocsin_server.domain.commands import SendReceipt, StoreNotification, TimerKind
-from tocsin_server.domain.errors import QuotaExceeded, TocsinError
+from msgspec import msgpack
+
+from tocsin_server.domain.commands import SendReceipt, ShownContent, StoreNotification, TimerKind
+from tocsin_server.domain.delivery import NewDelivery
+from tocsin_server.domain.errors import DraftOutdated, QuotaExceeded, TocsinError
 from tocsin_server.domain.inbox import InboxChange, Status
-from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
-from tocsin_server.domain.sending import Plan, settle
+from tocsin_server.domain.notification import Channel, Disposition, Event, EventKind, NotificationState
+from tocsin_server.domain.sending import Draft, Plan
+from tocsin_server.domain.time import Micros
+from tocsin_server.domain.value import replace
+from tocsin_server.store.deliveries import add_deliveries
+from tocsin_server.store.settling import Settling
 from tocsin_server.store.sql import Insert
 from tocsin_server.store.transaction import Transaction
 
@@ -31,6 +38,8 @@ _INSERT_NOTIFICATIONS = Insert(
         "change_time",
         "expire_time",
         "deliver_time",
+        "spec",
+        "has_deliveries",
     ),
 )
 
@@ -52,49 +61,43 @@ def store_notifications(
 ) -> list[SendReceipt | TocsinError]:
     """Settles each draft in turn, so that a later one sees what an earlier one of the same recipient did."""
     transaction.lock_inboxes((command.tenant, command.draft.recipient) for command in commands)
+    settling = Settling(transaction, (command.draft for command in commands))
     outcomes: list[SendReceipt | TocsinError] = []
     planned: list[tuple[StoreNotification, Plan]] = []
     for command in commands:
+        draft = command.draft
         try:
-            plan = _settle(transaction, command)
-        except QuotaExceeded as error:
-            outcomes.append(error)
+            plan = settling.settle(draft, any_profile=command.any_profile)
+            if plan.disposition is Disposition.SCHEDULED:
+                transaction.take_pending(draft.tenant, 1)
+        except (QuotaExceeded, DraftOutdated) as error:
+            outcomes.append(error.with_traceback(None))
             continue
+        transaction.keep(plan.inbox)
         planned.append((command, plan))
-        entered = plan.disposition is Disposition.STORED
         outcomes.append(
             SendReceipt(
-                command.draft.id,
+                draft.id,
                 plan.disposition,
-                plan.inbox.incarnation if entered else None,
-                plan.inbox.revision if entered else 0,
+                plan.inbox.incarnation if plan.entered else None,
+                plan.inbox.revision if plan.entered else 0,
                 plan.decisions,
             )
         )
+    settling.write()
     _write(transaction, planned)
     return outcomes
 
 
-def _settle(transaction: Transaction, command: StoreNotification) -> Plan:
-    draft = command.draft
-    inbox = transaction.inbox(draft.tenant, draft.recipient) or transaction.new_inbox(
-        draft.tenant, draft.recipient
-    )
-    plan = settle(draft, inbox, transaction.now)
-    if plan.disposition is Disposition.SCHEDULED:
-        transaction.take_pending(draft.tenant, 1)
-    transaction.keep(plan.inbox)
-    return plan
-
-
 def _write(transaction: Transaction, planned: Sequence[tuple[StoreNotification, Plan]]) -> None:
-    kept = [command.content for command, plan in planned if plan.disposition is not Disposition.SUPPRESSED]
+    kept = [
+        command.shown.content for command, plan in planned if plan.disposition is not Disposition.SUPPRESSED
+    ]
     content_ids = iter(transaction.add_contents(kept))
     rows: list[tuple[Any, ...]] = []
     for command, plan in planned:
         draft = command.draft
-        entered = plan.disposition is Disposition.STORED
-        revision = plan.inbox.revision if entered else 0
+        revision = plan.inbox.revision if plan.entered else 0
         rows.append(
             (
                 draft.tenant,
@@ -104,7 +107,7 @@ def _write(transaction: Transaction, planned: Sequence[tuple[StoreNotification, 
                 int(draft.priority),
                 draft.thread,
                 int(_STATES[plan.disposition]),
-                int(Status.UNSEEN) if entered else None,
+                int(Status.UNSEEN) if plan.entered else None,
                 revision,
                 revision,
                 next(content_ids) if plan.disposition is not Disposition.SUPPRESSED else None,
@@ -115,35 +118,105 @@ def _write(transaction: Transaction, planned: Sequence[tuple[StoreNotification, 
                 draft.expire_time,
                 # Only of what waits: retention counts from the creation of what entered at once.
                 draft.deliver_time if plan.disposition is Disposition.SCHEDULED else None,
+                _kept_spec(command) if _is_needed_later(plan) else None,
+                int(bool(plan.deliveries)),
             )
         )
         _announce(transaction, command, plan, revision)
     transaction.connection.insert(_INSERT_NOTIFICATIONS, rows)
 
 
+def _kept_spec(command: StoreNotification) -> bytes:
+    """What was said, with the priority that it was given: that is part of what was encoded."""
+    return msgpack.encode(replace(command.spec, priority=command.draft.priority))
+
+
+def _is_needed_later(plan: Plan) -> bool:
+    """Whether what the sender said is asked for again: when it is due, or when it goes out."""
+    return plan.disposition is Disposition.SCHEDULED or bool(plan.deliveries)
+
+
 def _announce(transaction: Transaction, command: StoreNotification, plan: Plan, revision: int) -> None:
-    """The plan's event, its timers, and its hint to live sessions."""
-    draft, inbox = command.draft, plan.inbox
+    """The plan's event, its timers and deliveries, and its hint to live sessions."""
+    draft = command.draft
     event = Event(_EVENTS[plan.disposition], transaction.now, revision, plan.decisions)
     transaction.add_event(draft.tenant, draft.id, event)
     if plan.disposition is Disposition.SCHEDULED and draft.deliver_time is not None:
         transaction.add_timer(draft.tenant, TimerKind.DELIVER, draft.deliver_time, draft.recipient, draft.id)
-    if plan.disposition is Disposition.STORED:
-        if draft.expire_time is not None:
-            transaction.add_timer(
-                draft.tenant, TimerKind.EXPIRE, draft.expire_time, draft.recipient, draft.id
-            )
-        transaction.changes.append(
-            InboxChange(
+    if plan.disposition is not Disposition.STORED:
+        return
+    if plan.deliveries:
+        send_out(transaction, draft, plan, command.shown)
+    expire_time = expire_time_of(draft, transaction.now)
+    if expire_time is not None:
+        transaction.add_timer(draft.tenant, TimerKind.EXPIRE, expire_time, draft.recipient, draft.id)
+    if plan.entered:
+        announce_entry(transaction, draft, plan, command.shown.content, command.envelope, command.trace)
+
+
+def expire_time_of(draft: Draft, entered: Micros) -> Micros | None:
+    """When it expires by what its sender or its category says; None: when its retention by the settings is over."""
+    keep_until = None if draft.retention is None else entered + draft.retention
+    times = [time for time in (draft.expire_time, keep_until) if time is not None]
+    return min(times, default=None)
+
+
+def announce_entry(
+    transaction: Transaction, draft: Draft, plan: Plan, content: bytes, envelope: bytes, trace: bytes
+) -> None:
+    """A new entry's hint to live sessions."""
+    inbox = plan.inbox
+    transaction.changes.append(
+        InboxChange(
+            draft.tenant,
+            draft.recipient,
+            inbox.incarnation,
+            inbox.revision,
+            inbox.counts,
+            draft.category,
+            content,
+            envelope,
+            trace,
+            draft.expire_time,
+        )
+    )
+
+
+def send_out(transaction: Transaction, draft: Draft, plan: Plan, shown: ShownContent) -> None:
+    """Writes a plan's deliveries, what they show where that differs, and timers for those that wait."""
+    body_ids = add_bodies(transaction, plan, shown)
+    add_deliveries(
+        transaction,
+        [
+            NewDelivery(
                 draft.tenant,
+                draft.id,
                 draft.recipient,
-                inbox.incarnation,
-                revision,
-                inbox.counts,
-                draft.category,
-                command.content,
-                command.envelope,
-                command.trace,
+                planned.channel,
+                planned.address,
+                planned.provider,
+                planned.due_time,
+                planned.deferred,
+                body_ids.get(planned.channel),
                 draft.expire_time,
             )
-        )
+            for planned in plan.deliveries
+        ],
+    )
+    release_later(transaction, draft, plan)
+
+
+def release_later(transaction: Transaction, draft: Draft, plan: Plan) -> None:
+    """A timer for each time at which deferred deliveries meet the rules again."""
+    for due_time in sorted({planned.due_time for planned in plan.deliveries if planned.deferred}):
+        transaction.add_timer(draft.tenant, TimerKind.RELEASE, due_time, draft.recipient, draft.id)
+
+
+def add_bodies(transaction: Transaction, plan: Plan, shown: ShownContent) -> dict[Channel, int]:
+    """Stores what the channels that are used show of their own; the ids of the contents."""
+    used = {planned.channel for planned in plan.deliveries}
+    bodies = [(channel, body) for channel, body in shown.bodies if channel in used]
+    if not bodies:
+        return {}
+    ids = transaction.add_contents([body for _, body in bodies])
+    return dict(zip((channel for channel, _ in bodies), ids, strict=True))

@@ -12,9 +12,14 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Clock, StoreFacts
 from tocsin_server.store import (
     api_keys,
+    categories,
     changes,
+    deliveries,
     marks,
+    plans,
+    policies,
     positions,
+    preferences,
     recipients,
     requests,
     retention,
@@ -41,7 +46,13 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.BumpEpoch: positions.bump_epoch,
     commands.UpsertRecipient: recipients.upsert_recipients,
     commands.EraseRecipient: recipients.erase_recipients,
+    commands.UpsertCategory: categories.upsert_categories,
+    commands.DeleteCategory: categories.delete_categories,
+    commands.ChangePreferences: preferences.change_preferences,
+    commands.ChangeDefaultPreferences: preferences.change_defaults,
     commands.FireTimer: timers.fire_timers,
+    commands.ClaimDeliveries: deliveries.claim_deliveries,
+    commands.RecordDelivery: deliveries.record_deliveries,
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
     commands.PruneHistory: retention.prune_history,
@@ -86,7 +97,11 @@ class Store:
 
     writer: GroupCommitWriter
     readers: Readers
+    plans: plans.PlanRows
     recipients: recipients.RecipientRows
+    categories: categories.CategoryRows
+    policies: policies.PolicyRows
+    deliveries: deliveries.DeliveryRows
     tenants: tenants.TenantRows
     topics: topics.TopicRows
     api_keys: api_keys.ApiKeyRows
@@ -115,7 +130,11 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
             yield Store(
                 writer,
                 readers,
+                plans.PlanRows(pool, clock),
                 recipients.RecipientRows(pool),
+                categories.CategoryRows(pool),
+                policies.PolicyRows(pool),
+                deliveries.DeliveryRows(pool),
                 tenants.TenantRows(pool),
                 topics.TopicRows(pool),
                 api_keys.ApiKeyRows(pool, clock),

@@ -21,9 +21,13 @@ _INSERT = """
 
 _UPDATE = "UPDATE tenants SET state = ?, quotas = ? WHERE name = ?"
 
-_DELETE_NOTIFICATIONS = """
-    DELETE FROM notifications WHERE pk IN (SELECT pk FROM notifications WHERE tenant = ? LIMIT ?)
-    RETURNING content_id"""
+_DELETE_SHOWN = tuple(
+    f"""
+    DELETE FROM {table} WHERE pk IN (SELECT pk FROM {table} WHERE tenant = :tenant LIMIT :limit)
+    RETURNING {content}"""
+    for table, content in (("notifications", "content_id"), ("deliveries", "body_id"))
+)
+"""What has contents of its own, which go with it."""
 
 # Each walks an index that begins with the tenant. Keys go with the last rows: until then they are refused as those of a
 # tenant that is being deleted, rather than as unknown.
@@ -35,11 +39,14 @@ _DELETE_ROWS = tuple(
         ("events", "pk"),
         ("timers", "pk"),
         ("consumer_positions", "tenant, consumer, recipient, filter"),
+        ("throttle_slots", "tenant, recipient, due_time, notification_id, channel"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
         ("topic_members", "topic_id, recipient, create_time"),
         ("topics", "id"),
         ("recipient_classes", "id"),
+        ("categories", "tenant, name"),
+        ("tenant_policies", "tenant"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )
@@ -99,10 +106,13 @@ def _erase(transaction: Transaction, command: EraseTenant) -> SweepReceipt:
     tenant = _locked(connection, command.name)
     if tenant is None or tenant.state is not TenantState.DELETING:
         return SweepReceipt(0)
-    contents = connection.execute(_DELETE_NOTIFICATIONS, (command.name, command.limit)).fetchall()
-    ids = [id for (id,) in contents if id is not None]
-    connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
-    erased = len(contents)
+    erased = 0
+    for statement in _DELETE_SHOWN:
+        left = {"tenant": command.name, "limit": command.limit - erased}
+        contents = connection.execute(statement, left).fetchall()
+        ids = [id for (id,) in contents if id is not None]
+        connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
+        erased += len(contents)
     for statement in _DELETE_ROWS:
         if erased >= command.limit:
             return SweepReceipt(erased, more=True)

@@ -2,20 +2,17 @@
 
 from collections.abc import Sequence
 
-from tocsin_server.domain.commands import FireTimer, TimerKind
-from tocsin_server.domain.inbox import InboxChange, Mark, Status
-from tocsin_server.domain.notification import (
-    Channel,
-    Disposition,
-    Event,
-    EventKind,
-    NotificationState,
-    Priority,
-)
-from tocsin_server.domain.sending import Draft, settle
+from tocsin_server.domain.commands import FireTimer, ShownContent, TimerKind
+from tocsin_server.domain.errors import DraftOutdated, TocsinError
+from tocsin_server.domain.inbox import Mark, Status
+from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
+from tocsin_server.domain.sending import Plan
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, finish_entries, write_entries
 from tocsin_server.store.marks import apply_mark
+from tocsin_server.store.releases import release_deliveries, waiting_deliveries
+from tocsin_server.store.sends import announce_entry, expire_time_of, release_later, send_out
+from tocsin_server.store.settling import Settling, is_current
 from tocsin_server.store.transaction import Transaction
 
 # Of what another replica is deleting, nothing is waited for: it takes effect there.
@@ -26,16 +23,18 @@ _SELECT_BYTES = """
     SELECT c.body, n.envelope, n.trace FROM notifications n JOIN contents c ON c.id = n.content_id WHERE n.pk = ?"""
 
 
-def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list[bool]:
+def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list[bool | TocsinError]:
     """Deletes the rows of all, then applies the effects of those that were there, in their order."""
     transaction.lock_inboxes((command.timer.tenant, command.timer.recipient) for command in commands)
-    ids = [command.timer.id for command in commands]
+    outdated = {command.timer.id for command in commands if _is_outdated(transaction, command)}
+    ids = [command.timer.id for command in commands if command.timer.id not in outdated]
     unfired = {id for (id,) in transaction.connection.rows_in(_DELETE, (), ids)}
-    fired: list[bool] = []
+    settling = Settling(transaction, (command.draft for command in commands if command.draft is not None))
+    fired: list[bool | TocsinError] = []
     for command in commands:
         timer = command.timer
         if timer.id not in unfired:
-            fired.append(False)
+            fired.append(DraftOutdated() if timer.id in outdated else False)
             continue
         # At once, so that a timer that is in this run twice takes effect only once.
         unfired.remove(timer.id)
@@ -44,93 +43,119 @@ def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list
         found = entries_by_id(transaction.connection, timer.tenant, (timer.notification_id,))
         entry = found.get(timer.notification_id)
         if entry is not None:
-            _EFFECTS[timer.kind](transaction, entry, command)
+            _EFFECTS[timer.kind](transaction, settling, entry, command)
+    settling.write()
     return fired
 
 
-def _deliver(transaction: Transaction, entry: EntryRow, command: FireTimer) -> None:
-    """A scheduled notification meets the same rules again, now without a time of its own."""
-    if entry.state != NotificationState.SCHEDULED:
+def _is_outdated(transaction: Transaction, command: FireTimer) -> bool:
+    if command.draft is None or command.any_profile:
+        return False
+    inbox = transaction.inbox(command.draft.tenant, command.draft.recipient)
+    return inbox is not None and not is_current(command.draft, inbox)
+
+
+def _deliver(transaction: Transaction, settling: Settling, entry: EntryRow, command: FireTimer) -> None:
+    """What was kept for its deliver time meets all rules, now without a time of its own."""
+    draft = command.draft
+    if entry.state != NotificationState.SCHEDULED or draft is None:
         return
-    inbox = transaction.inbox(entry.tenant, entry.recipient)
-    if inbox is None:
+    if transaction.inbox(entry.tenant, entry.recipient) is None:
         return
-    draft = Draft(
-        entry.id,
-        entry.tenant,
-        entry.recipient,
-        entry.category,
-        Priority(entry.priority),
-        (Channel.INBOX,),
-        entry.thread,
-        entry.create_time,
-        None,
-        entry.expire_time,
-    )
-    plan = settle(draft, inbox, transaction.now)
+    plan = settling.settle(draft, any_profile=True)
     transaction.take_pending(entry.tenant, -1)
     if plan.disposition is not Disposition.STORED:
-        _expire_scheduled(transaction, entry)
+        _give_up(transaction, entry, plan)
         return
-    body, envelope, trace = transaction.connection.execute(_SELECT_BYTES, (entry.pk,)).fetchone()
-    revision = plan.inbox.revision
+    shown, envelope, trace = _shown(transaction, entry, command)
+    revision = plan.inbox.revision if plan.entered else 0
     stored = replace(
         entry,
         state=int(NotificationState.STORED),
-        status=int(Status.UNSEEN),
+        status=int(Status.UNSEEN) if plan.entered else None,
         revision=revision,
         content_revision=revision,
         change_time=transaction.now,
+        has_deliveries=int(bool(plan.deliveries)),
     )
-    write_entries(transaction.connection, (stored,))
+    write_entries(transaction.connection, (_with_content(transaction, stored, command),))
     transaction.keep(plan.inbox)
     transaction.add_event(
         entry.tenant, entry.id, Event(EventKind.STORED, transaction.now, revision, plan.decisions)
     )
+    if plan.deliveries:
+        send_out(transaction, draft, plan, shown)
     # Counted from its creation it would be kept too short: it enters the inbox only now.
     keep_until = transaction.now + transaction.retention
-    expire_time = min(entry.expire_time or keep_until, keep_until)
+    expire_time = min(expire_time_of(draft, transaction.now) or keep_until, keep_until)
     transaction.add_timer(entry.tenant, TimerKind.EXPIRE, expire_time, entry.recipient, entry.id)
-    transaction.changes.append(
-        InboxChange(
-            entry.tenant,
-            entry.recipient,
-            plan.inbox.incarnation,
-            revision,
-            plan.inbox.counts,
-            entry.category,
-            body,
-            envelope,
-            trace,
-            entry.expire_time,
-        )
-    )
+    if plan.entered:
+        announce_entry(transaction, draft, plan, shown.content, envelope, trace)
 
 
-def _expire_scheduled(transaction: Transaction, entry: EntryRow) -> None:
-    """Its time had passed before it was due: it never reaches the inbox."""
-    expired = replace(
+def _shown(
+    transaction: Transaction, entry: EntryRow, command: FireTimer
+) -> tuple[ShownContent, bytes, bytes]:
+    """What is shown now, and the encoded fields that were kept."""
+    body, envelope, trace = transaction.connection.execute(_SELECT_BYTES, (entry.pk,)).fetchone()
+    return command.shown or ShownContent(body), envelope, trace
+
+
+def _with_content(transaction: Transaction, entry: EntryRow, command: FireTimer) -> EntryRow:
+    """The entry, with what is shown now in the place of what was kept."""
+    if command.shown is None:
+        return entry
+    drop_contents(transaction.connection, (entry,))
+    (content_id,) = transaction.add_contents((command.shown.content,))
+    return replace(entry, content_id=content_id)
+
+
+def _give_up(transaction: Transaction, entry: EntryRow, plan: Plan) -> None:
+    """Its time had passed before it was due, or nothing lets it through any more: it never reaches the inbox."""
+    expired = entry.expire_time is not None and entry.expire_time <= transaction.now
+    ended = replace(
         entry,
-        state=int(NotificationState.EXPIRED),
+        state=int(NotificationState.EXPIRED if expired else NotificationState.SUPPRESSED),
         content_id=None,
         change_time=transaction.now,
         final_time=transaction.now,
     )
     drop_contents(transaction.connection, (entry,))
-    write_entries(transaction.connection, (expired,))
-    transaction.add_event(entry.tenant, entry.id, Event(EventKind.EXPIRED, transaction.now))
+    write_entries(transaction.connection, (ended,))
+    kind = EventKind.EXPIRED if expired else EventKind.SUPPRESSED
+    event = Event(kind, transaction.now, 0, () if expired else plan.decisions)
+    transaction.add_event(entry.tenant, entry.id, event)
 
 
-def _unsnooze(transaction: Transaction, entry: EntryRow, command: FireTimer) -> None:
+def _release(transaction: Transaction, settling: Settling, entry: EntryRow, command: FireTimer) -> None:
+    """Deliveries that were deferred until now meet the rules again: they go out, wait longer or are given up."""
+    draft = command.draft
+    if entry.state != NotificationState.STORED or draft is None:
+        return
+    waiting = waiting_deliveries(transaction.connection, draft, command.until)
+    if not waiting:
+        return
+    settling.give_back(draft, command.until)
+    plan = settling.settle(draft, any_profile=True)
+    release_deliveries(transaction, draft, plan, waiting)
+    release_later(transaction, draft, plan)
+
+
+def _unsnooze(transaction: Transaction, settling: Settling, entry: EntryRow, command: FireTimer) -> None:
     """Only if it is still snoozed until this very time: it may have been snoozed again."""
     inbox = transaction.inbox(entry.tenant, entry.recipient)
     if inbox is not None and entry.snoozed_until == command.timer.due_time:
         apply_mark(transaction, inbox, (entry,), Mark.UNSNOOZED, None)
 
 
-def _expire(transaction: Transaction, entry: EntryRow, command: FireTimer) -> None:
+def _expire(transaction: Transaction, settling: Settling, entry: EntryRow, command: FireTimer) -> None:
     if entry.state == NotificationState.STORED:
         finish_entries(transaction, (entry,), NotificationState.EXPIRED, EventKind.EXPIRED)
 
 
-_EFFECTS = {TimerKind.DELIVER: _deliver, TimerKind.UNSNOOZE: _unsnooze, TimerKind.EXPIRE: _expire}
+_EFFECTS = {
+    TimerKind.DELIVER: _deliver,
+    TimerKind.UNSNOOZE: _unsnooze,
+    TimerKind.EXPIRE: _expire,
+    TimerKind.RELEASE: _release,
+}

@@ -1,7 +1,7 @@
 """Topics and their members: CreateTopic, DeleteTopic, AddMembers, RemoveMembers, EraseTopic, and what is read of them.
 
-Who adds or removes a member holds the recipient's lock, so that no member is left of a recipient that is erased; and has
-the topic kept from removal, so that none is left of a topic.
+Who adds or removes a member holds the recipient's lock, so that no member is left of a recipient that is erased; and
+has the topic kept from removal, so that none is left of a topic.
 """
 
 from collections.abc import Sequence

@@ -79,6 +79,12 @@ _UNDER_WAY = 10_000
 _UPDATE_USAGE = """
     UPDATE tenants SET recipient_count = recipient_count + ?, pending_count = pending_count + ? WHERE name = ?"""
 
+# By the time, so that no version comes again when a tenant is erased and created anew.
+_RAISE_POLICY_VERSION = """
+    INSERT INTO tenant_policies (tenant, version) VALUES (?, ?)
+    ON CONFLICT (tenant) DO UPDATE SET version = CASE
+        WHEN tenant_policies.version < excluded.version THEN excluded.version ELSE tenant_policies.version + 1 END"""
+
 EMPTY_PROFILE = msgpack.encode({})
 
 InboxKey = tuple[str, str]
@@ -120,6 +126,7 @@ class Transaction:
     new_content_ids: Callable[[int], Sequence[int]]
     changes: list[InboxChange | InboxErased] = field(default_factory=list)
     credentials_changed: bool = False
+    _policies: set[str] = field(default_factory=set)
     _inboxes: dict[InboxKey, Inbox | None] = field(default_factory=dict)
     _claimed: set[InboxKey] = field(default_factory=set)
     """Rows that this transaction has made for recipients that may come to be in it."""
@@ -130,6 +137,7 @@ class Transaction:
     _usage: dict[str, Usage] = field(default_factory=dict)
     _members: dict[int, int] = field(default_factory=dict)
     _earliest_timer: Micros | None = None
+    _earliest_delivery: Micros | None = None
 
     def lock_inboxes(self, keys: Iterable[InboxKey], creatable: Collection[InboxKey] = ()) -> None:
         """Loads and locks the counter rows of those that are not loaded yet, in sorted order.
@@ -200,6 +208,10 @@ class Transaction:
             InboxChange(inbox.tenant, inbox.recipient, inbox.incarnation, inbox.revision, inbox.counts)
         )
 
+    def policy_changed(self, tenant: str) -> None:
+        """What is decided by for a tenant changes with this transaction: its version rises, and caches hear of it."""
+        self._policies.add(tenant)
+
     def take_pending(self, tenant: str, count: int) -> None:
         """Counts notifications that wait for a time, or, negative, no longer do. Raises QuotaExceeded."""
         usage = self.usage(tenant)
@@ -237,6 +249,11 @@ class Transaction:
         if self._earliest_timer is None or due_time < self._earliest_timer:
             self._earliest_timer = due_time
 
+    def wake_deliveries(self, claim_time: Micros) -> None:
+        """A delivery can be claimed from then on."""
+        if self._earliest_delivery is None or claim_time < self._earliest_delivery:
+            self._earliest_delivery = claim_time
+
     def add_contents(self, bodies: Sequence[bytes]) -> Sequence[int]:
         """Stores contents; their ids."""
         ids = self.new_content_ids(len(bodies))
@@ -254,6 +271,8 @@ class Transaction:
 
     def finish(self) -> None:
         """Writes what comes last: rows of topics and tenants, for which all their writers wait, and in sorted order."""
+        for tenant in sorted(self._policies):
+            self.connection.execute(_RAISE_POLICY_VERSION, (tenant, self.now))
         unused: dict[str, list[str]] = {}
         for tenant, recipient in self._claimed:
             if self._inboxes[tenant, recipient] is None:
@@ -268,7 +287,13 @@ class Transaction:
 
     def committed(self) -> Committed:
         """What others want to know once this is committed."""
-        return Committed(tuple(self.changes), self._earliest_timer, self.credentials_changed)
+        return Committed(
+            tuple(self.changes),
+            self._earliest_timer,
+            self.credentials_changed,
+            self._earliest_delivery,
+            frozenset(self._policies),
+        )
 
     def _make_exact(self, tenant: str, usage: Usage) -> None:
         for _, usage.recipients, usage.pending in self.connection.rows_in(_LOCK_USAGE, (), (tenant,)):

@@ -1,14 +1,15 @@
 """The clock: finds timers that are due and hands each to the writer, which lets it take effect exactly once."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
 
-from tocsin_server.domain.commands import FireTimer
+from tocsin_server.domain.commands import Answer, Timer
 from tocsin_server.domain.errors import StorageUnavailable, TocsinError
 from tocsin_server.domain.time import SECOND, Micros
-from tocsin_server.service.ports import Clock, Committed, TimerReader, Writer
+from tocsin_server.service.ports import Clock, Committed, TimerReader
 from tocsin_server.service.status import Component
 
 TIMERS_PER_READ = 1_000
@@ -18,15 +19,18 @@ LATE: Micros = 5 * SECOND
 LONGEST_SLEEP_SECONDS = 1.0
 """Timers of other processes, and those of tenants that are served again, are noticed after this at the latest."""
 
+Fire = Callable[[Sequence[Timer]], Awaitable[Sequence[Answer[bool] | TocsinError]]]
+"""Lets timers take effect; what became of each. Raises StorageUnavailable."""
+
 log = structlog.get_logger(__name__)
 
 
 class ClockWorker:
     """Run `run` as a task."""
 
-    def __init__(self, reader: TimerReader, writer: Writer, clock: Clock, component: Component) -> None:
+    def __init__(self, reader: TimerReader, fire: Fire, clock: Clock, component: Component) -> None:
         self._reader = reader
-        self._writer = writer
+        self._fire = fire
         self._clock = clock
         self._earlier = asyncio.Event()
         self._wake_at: Micros | None = None
@@ -59,8 +63,7 @@ class ClockWorker:
         due = [timer for timer in timers if timer.due_time <= now]
         if due:
             self._report(now - due[0].due_time)
-            commands = [FireTimer(tenant=timer.tenant, timer=timer) for timer in due]
-            answers = await self._writer.submit(commands)
+            answers = await self._fire(due)
             failures = [answer for answer in answers if isinstance(answer, TocsinError)]
             if failures:
                 log.warning(

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from tocsin_server.domain.category import LONGEST_WINDOW
 from tocsin_server.domain.commands import (
     SYSTEM_TENANT,
     Command,
@@ -97,6 +98,7 @@ class RetentionWorker:
             requests_before=now - self._policy.requests,
             events_before=now - self._policy.events,
             positions_before=now - self._policy.positions,
+            slots_before=now - LONGEST_WINDOW,
         )
         while (await self._submit(command)).more:
             pass

@@ -27,7 +27,7 @@ async def store(tmp_path: Path, clock: TurnedClock) -> AsyncIterator[Store]:
 
 @pytest.fixture
 def desk(store: Store, clock: TurnedClock) -> Desk:
-    return Desk(store.writer, store.readers, store.readers, clock)
+    return Desk(store, clock)
 
 
 @pytest.fixture

@@ -63,6 +63,17 @@ async def test_a_spec_with_an_unknown_field_is_refused(cli: Cli, stdin: Stdin) -
     assert "categry" in refused.err
 
 
+async def test_a_notification_is_shown_with_what_became_of_it(cli: Cli) -> None:
+    sent = (await cli("send", "eli", "--category", "orders", "--title", "Shipped", "--json")).json
+    shown = (await cli("notification", sent["notificationId"])).out
+    assert all(word in shown for word in ("Shipped", "eli", "orders", "stored", "new"))
+    document = (await cli("notification", sent["notificationId"], "--json")).json
+    assert (document["state"], document["deliveries"]) == ("NOTIFICATION_STATE_STORED", [])
+    assert [step["kind"] for step in document["timeline"]] == ["TIMELINE_EVENT_KIND_STORED"]
+    unknown = "01890a5d-ac96-774b-bcce-b302099a8057"
+    assert "NOTIFICATION_NOT_FOUND" in (await cli("notification", unknown, code=1)).err
+
+
 async def test_a_delayed_notification_is_scheduled_and_says_why(cli: Cli) -> None:
     sent = await cli("send", "dan", "--category", "build", "--title", "t", "--delay", "2h")
     assert sent.out.startswith("scheduled")

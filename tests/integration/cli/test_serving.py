@@ -21,8 +21,19 @@ from tocsin_server import __version__
 from tocsin_server.bootstrap.member import READY, Member
 from tocsin_server.bootstrap.port import held
 
-COMMANDS = ["serve", "demo", "send", "subscribe", "inbox", "mark", "status", "sessions", "keys", "tenants"]
-COMMANDS += ["recipients", "migrate", "epoch", "config", "bench"]
+COMMANDS = [
+    "serve",
+    "demo",
+    "send",
+    "subscribe",
+    "inbox",
+    "notification",
+    "mark",
+    "status",
+    "sessions",
+    "keys",
+]
+COMMANDS += ["tenants", "recipients", "migrate", "epoch", "config", "bench"]
 
 
 async def run(*arguments: str, cwd: Path) -> tuple[int | None, str, str]:

@@ -63,7 +63,7 @@ async def store(
 @pytest.fixture
 def make_desk(store: Store, clock: TurnedClock) -> MakeDesk:
     """A desk of a tenant."""
-    return lambda tenant: Desk(store.writer, store.readers, store.readers, clock, tenant)
+    return lambda tenant: Desk(store, clock, tenant)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -12,15 +13,16 @@ from msgspec import msgpack
 from tests.integration.store.conftest import MakeDesk
 from tests.support.desk import Desk
 from tests.support.stores import TurnedClock, stored
+from tocsin_server.domain.commands import ChangePreferences
 from tocsin_server.domain.ids import hash_in_id, recipient_hash, recipient_part, time_part
 from tocsin_server.domain.notification import Channel
-from tocsin_server.domain.preferences import Choice, Preferences
+from tocsin_server.domain.preferences import Choice, Preferences, PreferencesChange
 from tocsin_server.domain.recipient import Address, AddressState, Profile
 from tocsin_server.domain.recipient_class import RecipientClass, class_of
 from tocsin_server.domain.time import Micros
 from tocsin_server.store import migrations
 
-LISBON = {"locale": "pt-PT", "time_zone": "Europe/Lisbon"}
+LISBON: Any = {"locale": "pt-PT", "time_zone": "Europe/Lisbon"}
 MAIL = Address(Channel.EMAIL, "ada@example.com")
 BOUNCED = Address(Channel.PUSH, "token", AddressState.BOUNCED)
 
@@ -33,7 +35,7 @@ def classes(folder: Path, url: str | None, tenant: str = "default") -> dict[str,
     return {key: msgpack.decode(value or msgpack.encode({}), type=RecipientClass) for key, value in found}
 
 
-def rows(folder: Path, url: str | None, query: str) -> list[tuple[object, ...]]:
+def rows(folder: Path, url: str | None, query: str) -> list[tuple[Any, ...]]:
     if url is not None:
         with psycopg.connect(url) as connection:
             return connection.execute(query.encode()).fetchall()
@@ -93,12 +95,38 @@ async def test_recipients_are_in_the_class_of_their_profile(
     assert len(rows(tmp_path, database_url, "SELECT id FROM recipient_classes")) == 2
 
 
+async def test_preferences_are_part_of_the_class(
+    desk: Desk, tmp_path: Path, database_url: str | None
+) -> None:
+    muted = Preferences((Choice(False, "news"),))
+
+    async def prefer(recipient: str) -> None:
+        change = PreferencesChange(made=muted.choices)
+        await desk.submit(
+            ChangePreferences(tenant="default", recipient=recipient, change=change, undefined=True)
+        )
+
+    await desk.upsert("ada", **LISBON)
+    for recipient in ("ada", "new"):
+        await prefer(recipient)
+    await desk.upsert("bob", locale="de")
+    await prefer("bob")
+    await desk.upsert("bob", locale="")
+    assert classes(tmp_path, database_url) == {
+        "ada": RecipientClass(**LISBON, preferences=muted),
+        "new": RecipientClass(preferences=muted),
+        "bob": RecipientClass(preferences=muted),
+    }
+    found = rows(tmp_path, database_url, "SELECT recipient, id_part FROM recipients")
+    assert all(bytes(part) == recipient_part("default", key) for key, part in found)
+
+
 async def test_a_database_can_make_ids(desk: Desk, tmp_path: Path, database_url: str | None) -> None:
     """From what it keeps of a recipient, however that came about."""
     await desk.send("ada")
     await desk.upsert("bob", locale="de")
     found = rows(tmp_path, database_url, "SELECT recipient, id_part FROM recipients ORDER BY recipient")
-    assert [(key, bytes(part)) for key, part in found] == [  # type: ignore[call-overload]
+    assert [(key, bytes(part)) for key, part in found] == [
         (key, recipient_part("default", key)) for key in ("ada", "bob")
     ]
     now: Micros = 1_800_000_000_123_456
@@ -110,7 +138,7 @@ async def test_what_was_there_before_is_filled_in(
     tmp_path: Path, clock: TurnedClock, database_url: str | None
 ) -> None:
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await desk.upsert("ada", **LISBON, addresses=(MAIL, BOUNCED), attributes={"plan": "pro", "é": '"'})
         await desk.upsert("bob", **LISBON, addresses=(MAIL,))
         await desk.send("carol")

@@ -128,7 +128,7 @@ async def test_nobody_has_no_incarnation(desk: Desk) -> None:
 async def write(folder: Path, clock: TurnedClock, commits: int) -> tuple[bytes, bytes]:
     """Opens the store, commits so often, and closes it; the epoch and the key of its cursors."""
     async with stored(folder, clock) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         for _ in range(commits):
             await desk.send()
         return store.facts.epoch, store.facts.cursor_key
@@ -168,7 +168,7 @@ async def test_sqlite_takes_a_side_file_that_lags_or_is_missing(tmp_path: Path, 
 
 async def test_the_epoch_can_be_bumped(tmp_path: Path, clock: TurnedClock, database_url: str | None) -> None:
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         epoch = await desk.submit(BumpEpoch(tenant=""))
         assert epoch != store.facts.epoch
         assert (await store.readers.facts()).epoch == epoch

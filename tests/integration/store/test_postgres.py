@@ -21,7 +21,6 @@ from tocsin_server.domain.commands import (
     ByIds,
     CancelOutcome,
     CreateTenant,
-    FireTimer,
     RequestSpace,
     SendReceipt,
 )
@@ -48,7 +47,7 @@ async def desks(tmp_path: Path, clock: TurnedClock, database_url: str) -> AsyncI
         stores = [
             await stack.enter_async_context(stored(tmp_path, clock, url=database_url)) for _ in range(2)
         ]
-        yield [Desk(store.writer, store.readers, store.readers, clock) for store in stores]
+        yield [Desk(store, clock) for store in stores]
 
 
 @asynccontextmanager
@@ -170,9 +169,8 @@ async def test_a_timer_fired_by_two_replicas_takes_effect_once(
     for number in range(50):
         await desks[0].send(f"to{number % 5}", deliver_time=clock.time + HOUR)
     clock.time += HOUR
-    timers = await desks[0]._timers.due_timers(clock.time, 100)
-    assert len(timers) == 50
-    commands = [FireTimer(tenant=timer.tenant, timer=timer) for timer in timers]
+    commands = await desks[0].firing()
+    assert len(commands) == 50
     both = await asyncio.gather(
         desks[0]._writer.submit(commands), desks[1]._writer.submit(list(reversed(commands)))
     )
@@ -221,7 +219,7 @@ async def test_hints_of_an_inbox_come_in_the_order_of_commits(
 ) -> None:
     commits: list[Committed] = []
     async with stored(tmp_path, clock, url=database_url, commits=commits) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
 
         async def caller(number: int) -> None:
             for turn in range(15):
@@ -249,7 +247,7 @@ async def test_a_connection_that_is_cut_off_is_refused_and_heals(
     tmp_path: Path, clock: TurnedClock, database_url: str
 ) -> None:
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await desk.send()
         async with holding(database_url, "ada"):
             call = store.writer.submit((desk.sending(request=key(RequestSpace.SEND, "r")),))
@@ -278,7 +276,7 @@ async def test_a_commit_whose_end_nobody_saw_is_refused_and_its_repeat_tells(
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         send = desk.sending(request=key(RequestSpace.SEND, "r"))
         with monkeypatch.context() as patched:
             patched.setattr(PostgresSession, "commit", cut_off)
@@ -295,7 +293,7 @@ async def test_a_lock_that_is_not_given_up_is_refused(
     url = f"{database_url}&options=-c%20application_name%3Dtocsin"
     monkeypatch.setattr("tocsin_server.store.postgres.connection._SETTINGS", {"lock_timeout": "100ms"})
     async with stored(tmp_path, clock, url=url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await desk.send()
         async with holding(database_url, "ada"):
             (refused,) = await store.writer.submit((desk.sending(),))
@@ -335,7 +333,7 @@ async def test_a_server_that_is_started_again_is_found_again(
         )
         async with open_store(options, clock) as store:
             store.writer.start()
-            desk = Desk(store.writer, store.readers, store.readers, clock)
+            desk = Desk(store, clock)
             acked = set(await desk.send_many(20))
             await crash(server)
             (refused,) = await store.writer.submit((desk.sending(),))
@@ -404,7 +402,7 @@ async def test_another_timeline_is_noticed_when_connections_are_opened_again(
 ) -> None:
     """As when a standby has taken over."""
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await desk.send()
         async with connected(database_url) as connection:
             await connection.execute("UPDATE store_facts SET value = '0' WHERE name = 'timeline'")
@@ -423,7 +421,7 @@ async def test_the_clock_goes_with_the_databases(
     monkeypatch.setattr(time, "time_ns", lambda: time.clock_gettime_ns(time.CLOCK_REALTIME) + HOUR * 1000)
     ahead = clock.now()
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await desk.send()
         assert abs(clock.now() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000) < 10 * SECOND
         assert clock.now() < ahead

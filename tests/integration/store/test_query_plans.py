@@ -15,9 +15,19 @@ import pytest
 
 from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, on_postgres, stored
-from tocsin_server.domain.commands import ByIds, ByThread, RequestSpace
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category
+from tocsin_server.domain.commands import (
+    ByIds,
+    ByThread,
+    ChangeDefaultPreferences,
+    ChangePreferences,
+    DeleteCategory,
+    RequestSpace,
+    UpsertCategory,
+)
 from tocsin_server.domain.entry import NotificationFilter, Wanted
 from tocsin_server.domain.inbox import EntryView, Mark
+from tocsin_server.domain.preferences import Choice, PreferencesChange
 from tocsin_server.domain.time import HOUR
 from tocsin_server.store.store import Store
 
@@ -95,6 +105,24 @@ async def erasing(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
     await desk.erase()
 
 
+async def policies(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    for name in ("orders", "news"):
+        await desk.submit(UpsertCategory(tenant=desk.tenant, category=Category(name), fields=CATEGORY_FIELDS))
+    await desk.submit(DeleteCategory(tenant=desk.tenant, name="news"))
+    change = PreferencesChange(made=(Choice(False, "orders"),))
+    await desk.submit(ChangeDefaultPreferences(tenant=desk.tenant, change=change))
+    await store.policies.policies(("default", "other"))
+    await store.policies.policy_versions(("default", "other"))
+    await store.categories.category("default", "orders")
+    await store.categories.categories("default", "a", 50)
+
+
+async def preferences(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
+    change = PreferencesChange(made=(Choice(False),))
+    await desk.submit(ChangePreferences(tenant=desk.tenant, recipient="ada", change=change))
+    await store.recipients.profiles("default", ("ada", "bob", "nobody"))
+
+
 USES = pytest.mark.parametrize(
     ("use", "sorts"),
     [
@@ -114,6 +142,8 @@ USES = pytest.mark.parametrize(
         (listing_of_a_recipient, True),  # an inbox
         (retention, False),
         (erasing, False),
+        (policies, False),
+        (preferences, False),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -125,7 +155,7 @@ async def test_sqlite_scans_nothing(
 ) -> None:
     """`sorts`: what is sorted is bounded, by what the comment says."""
     async with stored(tmp_path, clock) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         ids = await filled(desk, store)
         clock.time += HOUR
         del statements[:]
@@ -164,7 +194,7 @@ async def test_postgres_scans_nothing(
         return execute(self, query, parameters, **options)
 
     async with stored(tmp_path, clock, url=database_url) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         ids = await filled(desk, store)
         clock.time += HOUR
         monkeypatch.setattr(psycopg.Connection, "execute", listening)

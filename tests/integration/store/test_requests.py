@@ -10,16 +10,19 @@ from tests.support.contents import simple
 from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
     AddMembers,
     Answer,
     ByIds,
     CancelNotifications,
+    ChangePreferences,
     ChangeTenant,
     Command,
     CreateApiKey,
     CreateTenant,
     CreateTopic,
+    DeleteCategory,
     DeleteTopic,
     EraseRecipient,
     MarkEntries,
@@ -30,11 +33,14 @@ from tocsin_server.domain.commands import (
     RequestSpace,
     ReviseNotification,
     RevokeApiKey,
+    UpsertCategory,
     UpsertRecipient,
 )
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.inbox import InteractionKind, Mark
 from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.preferences import Choice, Preferences, PreferencesChange
+from tocsin_server.domain.quiet_hours import QuietHours, QuietWindow
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import HOUR
@@ -116,6 +122,26 @@ async def revoke_key(desk: Desk, request: RequestKey) -> Command[Any]:
     return RevokeApiKey(tenant=desk.tenant, request=request, key_id="k1", key_tenant="default")
 
 
+async def upsert_category(desk: Desk, request: RequestKey) -> Command[Any]:
+    throttle = Throttle(ThrottleScope.CHANNEL, 3, HOUR, Overflow.DEFER)
+    category = Category("orders", "Orders", channels=(Channel.PUSH,), throttles=(throttle,), retention=HOUR)
+    return UpsertCategory(tenant=desk.tenant, request=request, category=category, fields=CATEGORY_FIELDS)
+
+
+async def delete_category(desk: Desk, request: RequestKey) -> Command[Any]:
+    defined = UpsertCategory(tenant=desk.tenant, category=Category("orders"), fields=CATEGORY_FIELDS)
+    await desk.submit(defined)
+    return DeleteCategory(tenant=desk.tenant, request=request, name="orders")
+
+
+async def change_preferences(desk: Desk, request: RequestKey) -> Command[Any]:
+    quiet = QuietHours((QuietWindow((1, 7), 1320, 420),), email=True)
+    change = PreferencesChange(
+        Preferences(quiet_hours=quiet), frozenset({"quiet_hours"}), made=(Choice(False, "", Channel.SMS),)
+    )
+    return ChangePreferences(tenant=desk.tenant, request=request, recipient="ada", change=change)
+
+
 async def create_topic(desk: Desk, request: RequestKey | None = None) -> Command[Any]:
     return CreateTopic(tenant=desk.tenant, request=request, topic="news", display_name="News")
 
@@ -154,6 +180,10 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.DELETE_TOPIC: delete_topic,
     RequestSpace.ADD_MEMBERS: add_members,
     RequestSpace.REMOVE_MEMBERS: remove_members,
+    RequestSpace.UPSERT_CATEGORY: upsert_category,
+    RequestSpace.DELETE_CATEGORY: delete_category,
+    RequestSpace.UPDATE_PREFERENCES: change_preferences,
+    RequestSpace.UNSUBSCRIBE: change_preferences,
 }
 
 
@@ -228,6 +258,6 @@ async def test_receipts_outlive_the_process(
     receipts = []
     for _ in range(2):
         async with stored(tmp_path, clock, url=database_url) as store:
-            desk = Desk(store.writer, store.readers, store.readers, clock)
+            desk = Desk(store, clock)
             receipts.append(await desk.submit(desk.sending(request=key(RequestSpace.SEND, "r"))))
     assert receipts[0] == receipts[1]

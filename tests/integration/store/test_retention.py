@@ -178,7 +178,12 @@ async def test_what_can_be_pruned_is_found_in_steps(desk: Desk, store: Store, cl
 
 async def prune_history(desk: Desk, before: Micros, limit: int = 2_000) -> tuple[int, bool]:
     command = PruneHistory(
-        tenant="", requests_before=before, events_before=before, positions_before=before, limit=limit
+        tenant="",
+        requests_before=before,
+        events_before=before,
+        positions_before=before,
+        slots_before=0,
+        limit=limit,
     )
     receipt = await desk.submit(command)
     return receipt.count, receipt.more

@@ -9,6 +9,7 @@ import psycopg
 
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.category import CATEGORY_FIELDS, Category
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
     AddMembers,
@@ -20,16 +21,18 @@ from tocsin_server.domain.commands import (
     EraseTenant,
     RequestKey,
     RequestSpace,
+    ShownContent,
     StoreNotification,
     SweepReceipt,
+    UpsertCategory,
     UpsertRecipient,
 )
 from tocsin_server.domain.cursor import UNFILTERED
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.ids import notification_id, recipient_hash
-from tocsin_server.domain.notification import Channel, Priority
+from tocsin_server.domain.notification import Channel, NotificationSpec, Priority
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Profile
-from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.sending import ChannelDraft, Draft
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import HOUR
 from tocsin_server.service.credentials import new_key
@@ -72,6 +75,9 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
             )
         ]
     )
+    await store.writer.submit(
+        [UpsertCategory(tenant=tenant, category=Category("orders"), fields=CATEGORY_FIELDS)]
+    )
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)
     await store.writer.submit([AcknowledgePositions(tenant=tenant, positions=(position,))])
@@ -84,16 +90,27 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
             f"r{number % 3}",
             "orders",
             Priority.NORMAL,
-            (Channel.INBOX,),
+            (ChannelDraft(Channel.INBOX), ChannelDraft(Channel.EMAIL, ("ada@example.com",), "log")),
             "",
             START,
             START + HOUR if number % 2 else None,
             None,
+            takes_slots=True,
         )
         for number in range(notifications)
     ]
     await store.writer.submit(
-        [StoreNotification(tenant=tenant, draft=draft, content=b"c", envelope=b"e") for draft in drafts]
+        [
+            StoreNotification(
+                tenant=tenant,
+                draft=draft,
+                spec=NotificationSpec(draft.recipient, draft.category),
+                shown=ShownContent(b"c"),
+                envelope=b"e",
+                any_profile=True,
+            )
+            for draft in drafts
+        ]
     )
 
 

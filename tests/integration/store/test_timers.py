@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.desk import Desk
 from tests.support.stores import QUOTAS, START, TurnedClock
-from tocsin_server.domain.commands import ByIds, ChangeTenant, FireTimer, TimerKind
+from tocsin_server.domain.commands import ByIds, ChangeTenant, TimerKind
 from tocsin_server.domain.errors import QuotaExceeded
 from tocsin_server.domain.inbox import Counts, InboxChange, Mark, Status
 from tocsin_server.domain.notification import Disposition, EventKind, NotificationState
@@ -52,9 +52,8 @@ async def test_one_timer_fired_by_several_takes_effect_once(
     for _ in range(3):
         await desk.send(deliver_time=START + HOUR)
     clock.time += HOUR
-    timers = await store.readers.due_timers(clock.time, 10)
-    assert [timer.kind for timer in timers] == [TimerKind.DELIVER] * 3
-    once = [FireTimer(tenant="default", timer=timer) for timer in timers]
+    once = await desk.firing()
+    assert [command.timer.kind for command in once] == [TimerKind.DELIVER] * 3
     answers = await asyncio.gather(*(store.writer.submit(once + once) for _ in range(4)))
     fired = [answer.receipt for found in answers for answer in found if not isinstance(answer, Exception)]
     assert (len(fired), sum(fired)) == (24, 3)

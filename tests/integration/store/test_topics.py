@@ -81,7 +81,7 @@ async def test_a_message_creates_all_recipients_or_none(
 ) -> None:
     quotas = replace(QUOTAS, max_recipients=2)
     async with stored(tmp_path, clock, url=database_url, quotas=quotas) as store:
-        desk = Desk(store.writer, store.readers, store.readers, clock)
+        desk = Desk(store, clock)
         await create(desk, "news")
         with pytest.raises(QuotaExceeded):
             await desk.add_members("news", "a", "b", "c")

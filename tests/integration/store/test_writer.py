@@ -74,8 +74,8 @@ class Bench:
         self.commits: list[Committed] = []
         self.troubles = troubles
         self.on_group: Callable[[], None] = lambda: None
-        self.desk = Desk(writer, store.readers, store.readers, clock)
-        self.other = Desk(writer, store.readers, store.readers, clock, "other")
+        self.desk = Desk(store, clock, writer=writer)
+        self.other = Desk(store, clock, "other", writer=writer)
 
     @asynccontextmanager
     async def gathering(self) -> AsyncIterator[None]:

@@ -8,10 +8,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from tests.support.contents import content_message, sent
 from tests.support.samples import CONTENTS, NOON, SPEC, TRACE_PARENT, entry
 from tocsin.v1 import error_reason_pb2, inbox_service_pb2, notification_pb2
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.inbox import Counts, InboxChange, Status
 from tocsin_server.domain.notification import NotificationSpec, NotificationState, Priority
-from tocsin_server.domain.sending import UNDEFINED_CATEGORY, Draft, draft
+from tocsin_server.domain.sending import Draft, Facts, draft
 from tocsin_server.domain.time import SECOND
 from tocsin_server.domain.value import replace
 from tocsin_server.rpc.codec import WireCodec
@@ -19,10 +20,10 @@ from tocsin_server.rpc.convert.times import timestamp
 
 CODEC = WireCodec()
 ID = bytes.fromhex("0199a5ed4f7c7c768c1edb5fe6a021bf")
-DRAFT = draft(ID, "default", SPEC, UNDEFINED_CATEGORY, NOON)
+DRAFT = draft(ID, "default", SPEC, Facts(Category("orders")), NOON)
 TRACE = CODEC.trace(TRACE_PARENT)
 PLAIN_SPEC = NotificationSpec("ada", "orders")
-PLAIN_DRAFT = draft(ID, "default", PLAIN_SPEC, UNDEFINED_CATEGORY, NOON)
+PLAIN_DRAFT = draft(ID, "default", PLAIN_SPEC, Facts(Category("orders")), NOON)
 
 FULL = notification_pb2.Notification(
     id="0199a5ed-4f7c-7c76-8c1e-db5fe6a021bf",
@@ -65,6 +66,11 @@ def test_an_end_user_sees_no_trace() -> None:
     assert read(CODEC.fresh_notification(change, with_trace=False)).trace_parent == ""
     assert read(CODEC.stored_notification(stored, with_trace=False)).trace_parent == ""
     assert read(CODEC.stored_notification(stored, with_trace=True)).trace_parent == TRACE_PARENT
+
+
+@pytest.mark.parametrize("trace_parent", [TRACE_PARENT, ""])
+def test_a_trace_parent_is_read_as_it_was_written(trace_parent: str) -> None:
+    assert CODEC.trace_parent(CODEC.trace(trace_parent)) == trace_parent
 
 
 def test_what_is_not_said_is_absent() -> None:

@@ -95,7 +95,7 @@ async def test_a_scope_is_needed(served: Served) -> None:
         (
             notifications.SendRequest(
                 notification=pb.NotificationSpec(
-                    recipient="a", category="c", template=pb.TemplateRef(name="n")
+                    recipient="a", category="c", template=pb.TemplateRef(name="n"), no_batch=True
                 )
             ).SerializeToString(),
             grpc.StatusCode.UNIMPLEMENTED,
@@ -186,7 +186,7 @@ async def test_no_more_calls_are_served_at_once_than_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/tocsin.v1.BroadcastService/CreateBroadcast", "/tocsin.v1.NotificationService/PlanSend"]
+    "path", ["/tocsin.v1.BroadcastService/CreateBroadcast", "/tocsin.v1.ScheduleService/CreateSchedule"]
 )
 async def test_what_is_not_built_says_so(served: Served, path: str) -> None:
     error = await failure(served, path)

@@ -7,7 +7,7 @@ from tests.support.desk import CODEC, Desk
 from tests.support.stores import START, TurnedClock
 from tests.support.streams import ANYONE, Exchange
 from tocsin_server.domain.access import Principal
-from tocsin_server.domain.commands import ByIds, ByThread, RenewIncarnation, StoreNotification
+from tocsin_server.domain.commands import ByIds, ByThread, RenewIncarnation, ShownContent, StoreNotification
 from tocsin_server.domain.content import Action, Content, Input, InputKind, InteractiveContent, SimpleContent
 from tocsin_server.domain.errors import (
     ActionNotFound,
@@ -90,7 +90,7 @@ def reader(streams: Exchange) -> Reader:
 
 def form(desk: Desk) -> StoreNotification:
     """The command that sends it."""
-    return replace(desk.sending(), content=sent(Content(FORM)).shown)
+    return replace(desk.sending(), shown=ShownContent(sent(Content(FORM)).shown))
 
 
 # --- listing and counting ---------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -46,6 +47,21 @@ def test_counters_are_read_when_they_are_collected() -> None:
     second = exported.values()
     assert (first["tocsin.hub.deliveries"], first["tocsin.stream.catch_ups"]) == (1_000, 0)
     assert (first["tocsin.stream.buffer_drops"], second["tocsin.stream.buffer_drops"]) == (1, 3)
+
+
+def test_attempts_are_told_apart_by_channel_and_outcome() -> None:
+    exported = Exported()
+    attempts = Counter({("email", "sent"): 3, ("sms", "failed"): 1})
+    exported.metrics.observe_deliveries(attempts, lambda: 2 * SECOND)
+    attempts["sms", "failed"] += 1
+    points = exported.points()
+    counted = {
+        (point.attributes["tocsin.channel"], point.attributes["tocsin.delivery.outcome"]): point.value
+        for point in points["tocsin.delivery.attempts"]
+    }
+    assert counted == {("email", "sent"): 3, ("sms", "failed"): 2}
+    (lag,) = points["tocsin.deliveries.lag"]
+    assert lag.value == 2
 
 
 def test_groups_have_sizes_and_durations() -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.contents import simple
+from tests.support.senders import sending_on
 from tests.support.stores import QUOTAS, START, TurnedClock, stored
 from tocsin_server.domain.access import Principal, Scope
 from tocsin_server.domain.commands import AcknowledgePositions, Answer
@@ -29,14 +30,13 @@ from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.paging import PageTokens
 from tocsin_server.service.ports import Committed
-from tocsin_server.service.rates import SendRates
 from tocsin_server.service.recipients import (
     ExportedNotification,
     ExportedPosition,
     Recipients,
     UpsertRequest,
 )
-from tocsin_server.service.sending import Sending, SendRequest, SendResult
+from tocsin_server.service.sending import SendRequest, SendResult
 from tocsin_server.store.store import Store
 
 ANY = Principal("default", "", frozenset(Scope))
@@ -58,8 +58,7 @@ class World:
             self.cursors,
             PageTokens(store.facts.cursor_key),
         )
-        rates = SendRates(lambda tenant: 0, lambda: 0.0)
-        self.sending = Sending(store.writer, codec, self.cursors, clock, rates, 1 << 20)
+        self.sending = sending_on(store, self.cursors, clock)
 
     async def upsert(
         self,

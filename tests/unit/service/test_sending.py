@@ -5,8 +5,9 @@ import asyncio
 import pytest
 
 from tests.support.contents import simple
-from tests.support.desk import CODEC, Desk
+from tests.support.desk import Desk
 from tests.support.samples import TRACE_PARENT
+from tests.support.senders import sending_on
 from tests.support.stores import START, TurnedClock
 from tests.support.streams import ANYONE, Exchange
 from tocsin_server.domain.access import Principal
@@ -23,7 +24,7 @@ from tocsin_server.domain.notification import Disposition, NotificationSpec, Pri
 from tocsin_server.domain.time import HOUR
 from tocsin_server.domain.value import replace
 from tocsin_server.service.rates import SendRates
-from tocsin_server.service.sending import Sending, SendRequest, SendResult, SentContent
+from tocsin_server.service.sending import SendRequest, SendResult, SentContent
 
 SPEC = NotificationSpec("ada", "orders")
 HELLO = simple("Hello", "World")
@@ -33,8 +34,8 @@ class Sender:
     def __init__(self, streams: Exchange) -> None:
         self.rate = 0
         rates = SendRates(lambda tenant: self.rate, lambda: 0.0)
-        self.sending = Sending(
-            streams.store.writer, CODEC, streams.cursors, streams.clock, rates, max_content_bytes=1_000
+        self.sending = sending_on(
+            streams.store, streams.cursors, streams.clock, rates=rates, max_content_bytes=1_000
         )
 
     async def send(

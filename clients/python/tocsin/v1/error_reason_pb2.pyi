@@ -85,7 +85,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_TOO_MANY_STREAMS: _ErrorReason.ValueType  # 28
     """RESOURCE_EXHAUSTED + RetryInfo: the key or tenant holds too many streams. Example: {"limit": "100"}."""
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 29
-    """RESOURCE_EXHAUSTED, or a reset in a stream: too many recipients in the session. Example: {"limit": "100000"}."""
+    """RESOURCE_EXHAUSTED, or a reset in a stream: too many recipients in the session, choices in preferences, categories of
+    the tenant. Example: {"limit": "100000"}.
+    """
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 30
     """RESOURCE_EXHAUSTED + RetryInfo: the tenant's queue before the writer is full. Example: {"limit": "16777216"}."""
     ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 31
@@ -106,6 +108,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 39
     """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+    ERROR_REASON_CATEGORY_NOT_FOUND: _ErrorReason.ValueType  # 40
+    """NOT_FOUND: the category is not defined. Example: {"category": "orders"}."""
+    ERROR_REASON_CATEGORY_MANDATORY: _ErrorReason.ValueType  # 41
+    """FAILED_PRECONDITION: the category is mandatory, so that it cannot be denied. Example: {"category": "security"}."""
+    ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: _ErrorReason.ValueType  # 42
+    """INVALID_ARGUMENT: the token of Unsubscribe was not made by this server."""
     ERROR_REASON_TOPIC_NOT_FOUND: _ErrorReason.ValueType  # 49
     """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
     ERROR_REASON_TOPIC_EXISTS: _ErrorReason.ValueType  # 50
@@ -187,7 +195,9 @@ ERROR_REASON_TOO_MANY_REQUESTS: ErrorReason.ValueType  # 27
 ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 28
 """RESOURCE_EXHAUSTED + RetryInfo: the key or tenant holds too many streams. Example: {"limit": "100"}."""
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 29
-"""RESOURCE_EXHAUSTED, or a reset in a stream: too many recipients in the session. Example: {"limit": "100000"}."""
+"""RESOURCE_EXHAUSTED, or a reset in a stream: too many recipients in the session, choices in preferences, categories of
+the tenant. Example: {"limit": "100000"}.
+"""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 30
 """RESOURCE_EXHAUSTED + RetryInfo: the tenant's queue before the writer is full. Example: {"limit": "16777216"}."""
 ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 31
@@ -208,6 +218,12 @@ ERROR_REASON_REQUEST_TIMEOUT: ErrorReason.ValueType  # 38
 """DEADLINE_EXCEEDED: the request message, or the first of a stream, did not come in time. Example: {"timeout": "30s"}."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 39
 """INTERNAL: a defect of the server; the log has it under the trace id in the metadata. Example: {"trace_id": "…"}."""
+ERROR_REASON_CATEGORY_NOT_FOUND: ErrorReason.ValueType  # 40
+"""NOT_FOUND: the category is not defined. Example: {"category": "orders"}."""
+ERROR_REASON_CATEGORY_MANDATORY: ErrorReason.ValueType  # 41
+"""FAILED_PRECONDITION: the category is mandatory, so that it cannot be denied. Example: {"category": "security"}."""
+ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: ErrorReason.ValueType  # 42
+"""INVALID_ARGUMENT: the token of Unsubscribe was not made by this server."""
 ERROR_REASON_TOPIC_NOT_FOUND: ErrorReason.ValueType  # 49
 """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
 ERROR_REASON_TOPIC_EXISTS: ErrorReason.ValueType  # 50

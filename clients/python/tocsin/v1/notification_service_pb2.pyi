@@ -178,6 +178,62 @@ TIMELINE_EVENT_KIND_DELIVERY_CANCELLED: TimelineEventKind.ValueType  # 27
 """Taken back before it was sent."""
 Global___TimelineEventKind: _TypeAlias = TimelineEventKind  # noqa: Y015
 
+class _DeliveryState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DeliveryStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DeliveryState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DELIVERY_STATE_UNSPECIFIED: _DeliveryState.ValueType  # 0
+    """Never sent."""
+    DELIVERY_STATE_PENDING: _DeliveryState.ValueType  # 1
+    """Waits for its due time."""
+    DELIVERY_STATE_CLAIMED: _DeliveryState.ValueType  # 2
+    """Its provider is being called. If the server dies meanwhile, it is tried again when the lease of the call has ended."""
+    DELIVERY_STATE_SENT: _DeliveryState.ValueType  # 3
+    """Its provider has taken it. May become DELIVERED or BOUNCED."""
+    DELIVERY_STATE_DELIVERED: _DeliveryState.ValueType  # 4
+    """Its provider says that it has arrived. Final."""
+    DELIVERY_STATE_BOUNCED: _DeliveryState.ValueType  # 5
+    """The address does not take deliveries. Final."""
+    DELIVERY_STATE_FAILED: _DeliveryState.ValueType  # 6
+    """An attempt failed; the next one is at `due_time`."""
+    DELIVERY_STATE_DEAD: _DeliveryState.ValueType  # 7
+    """Given up: refused by its provider, or failed too often or for too long. A dead letter."""
+    DELIVERY_STATE_SUPPRESSED: _DeliveryState.ValueType  # 8
+    """A rule did not let it through when it fell due. Final."""
+    DELIVERY_STATE_EXPIRED: _DeliveryState.ValueType  # 9
+    """Not sent before the expire time. Final."""
+    DELIVERY_STATE_CANCELLED: _DeliveryState.ValueType  # 10
+    """Taken back with its notification. Final. It may have arrived all the same where its provider was being called."""
+
+class DeliveryState(_DeliveryState, metaclass=_DeliveryStateEnumTypeWrapper):
+    """Where a delivery on a channel other than the inbox stands."""
+
+DELIVERY_STATE_UNSPECIFIED: DeliveryState.ValueType  # 0
+"""Never sent."""
+DELIVERY_STATE_PENDING: DeliveryState.ValueType  # 1
+"""Waits for its due time."""
+DELIVERY_STATE_CLAIMED: DeliveryState.ValueType  # 2
+"""Its provider is being called. If the server dies meanwhile, it is tried again when the lease of the call has ended."""
+DELIVERY_STATE_SENT: DeliveryState.ValueType  # 3
+"""Its provider has taken it. May become DELIVERED or BOUNCED."""
+DELIVERY_STATE_DELIVERED: DeliveryState.ValueType  # 4
+"""Its provider says that it has arrived. Final."""
+DELIVERY_STATE_BOUNCED: DeliveryState.ValueType  # 5
+"""The address does not take deliveries. Final."""
+DELIVERY_STATE_FAILED: DeliveryState.ValueType  # 6
+"""An attempt failed; the next one is at `due_time`."""
+DELIVERY_STATE_DEAD: DeliveryState.ValueType  # 7
+"""Given up: refused by its provider, or failed too often or for too long. A dead letter."""
+DELIVERY_STATE_SUPPRESSED: DeliveryState.ValueType  # 8
+"""A rule did not let it through when it fell due. Final."""
+DELIVERY_STATE_EXPIRED: DeliveryState.ValueType  # 9
+"""Not sent before the expire time. Final."""
+DELIVERY_STATE_CANCELLED: DeliveryState.ValueType  # 10
+"""Taken back with its notification. Final. It may have arrived all the same where its provider was being called."""
+Global___DeliveryState: _TypeAlias = DeliveryState  # noqa: Y015
+
 @_typing.final
 class SendRequest(_message.Message):
     """Request of Send."""
@@ -427,6 +483,110 @@ class SendStreamResponse(_message.Message):
 Global___SendStreamResponse: _TypeAlias = SendStreamResponse  # noqa: Y015
 
 @_typing.final
+class PlanSendRequest(_message.Message):
+    """Request of PlanSend."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTIFICATION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def notification(self) -> _notification_pb2.NotificationSpec:
+        """What would be sent."""
+
+    def __init__(
+        self,
+        *,
+        notification: _notification_pb2.NotificationSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["notification", b"notification"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSendRequest: _TypeAlias = PlanSendRequest  # noqa: Y015
+
+@_typing.final
+class PlanSendResponse(_message.Message):
+    """What Send would do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DISPOSITION_FIELD_NUMBER: _builtins.int
+    ENTERS_INBOX_FIELD_NUMBER: _builtins.int
+    CONTENT_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
+    disposition: _notification_pb2.Disposition.ValueType
+    """What would become of the notification."""
+    enters_inbox: _builtins.bool
+    """Whether there would be an entry in the inbox."""
+    @_builtins.property
+    def content(self) -> _notification_pb2.Content:
+        """What would be shown, rendered where the spec names a template."""
+
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___PlannedDelivery]:
+        """What would go out on other channels, an address each."""
+
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[_notification_pb2.Decision]:
+        """What was decided and why, a line each rule that had a say."""
+
+    def __init__(
+        self,
+        *,
+        disposition: _notification_pb2.Disposition.ValueType = ...,
+        enters_inbox: _builtins.bool = ...,
+        content: _notification_pb2.Content | None = ...,
+        deliveries: _abc.Iterable[Global___PlannedDelivery] | None = ...,
+        decisions: _abc.Iterable[_notification_pb2.Decision] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "decisions", b"decisions", "deliveries", b"deliveries", "disposition", b"disposition", "enters_inbox", b"enters_inbox"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlanSendResponse: _TypeAlias = PlanSendResponse  # noqa: Y015
+
+@_typing.final
+class PlannedDelivery(_message.Message):
+    """What would go out to one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    channel: _notification_pb2.Channel.ValueType
+    """The channel."""
+    address: _builtins.str
+    """The recipient's address."""
+    provider: _builtins.str
+    """The provider that would be called."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When; a time in the future means that all rules are met again then."""
+
+    def __init__(
+        self,
+        *,
+        channel: _notification_pb2.Channel.ValueType = ...,
+        address: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "channel", b"channel", "due_time", b"due_time", "provider", b"provider"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlannedDelivery: _TypeAlias = PlannedDelivery  # noqa: Y015
+
+@_typing.final
 class GetNotificationRequest(_message.Message):
     """Request of GetNotification."""
 
@@ -458,6 +618,7 @@ class GetNotificationResponse(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     DELIVER_TIME_FIELD_NUMBER: _builtins.int
     TIMELINE_FIELD_NUMBER: _builtins.int
+    DELIVERIES_FIELD_NUMBER: _builtins.int
     state: _notification_pb2.NotificationState.ValueType
     """Where it stands."""
     @_builtins.property
@@ -472,6 +633,12 @@ class GetNotificationResponse(_message.Message):
     def timeline(self) -> _containers.RepeatedCompositeFieldContainer[Global___TimelineEvent]:
         """What happened to it, oldest first, the latest 1,000 steps. Live pushes are counted in metrics, not listed."""
 
+    @_builtins.property
+    def deliveries(self) -> _containers.RepeatedCompositeFieldContainer[Global___Delivery]:
+        """What goes out on other channels than the inbox, one for each address, in the order in which it was planned; the
+        first 1,000.
+        """
+
     def __init__(
         self,
         *,
@@ -479,14 +646,77 @@ class GetNotificationResponse(_message.Message):
         state: _notification_pb2.NotificationState.ValueType = ...,
         deliver_time: _timestamp_pb2.Timestamp | None = ...,
         timeline: _abc.Iterable[Global___TimelineEvent] | None = ...,
+        deliveries: _abc.Iterable[Global___Delivery] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["deliver_time", b"deliver_time", "notification", b"notification"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliver_time", b"deliver_time", "notification", b"notification", "state", b"state", "timeline", b"timeline"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deliver_time", b"deliver_time", "deliveries", b"deliveries", "notification", b"notification", "state", b"state", "timeline", b"timeline"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetNotificationResponse: _TypeAlias = GetNotificationResponse  # noqa: Y015
+
+@_typing.final
+class Delivery(_message.Message):
+    """A notification on its way to one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    PROVIDER_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    DUE_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_COUNT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    IDEMPOTENCY_KEY_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    channel: _notification_pb2.Channel.ValueType
+    """The channel; never INBOX."""
+    address: _builtins.str
+    """The address."""
+    provider: _builtins.str
+    """The name of the provider that sends it."""
+    state: Global___DeliveryState.ValueType
+    """Where it stands."""
+    attempt_count: _builtins.int
+    """How many calls of the provider were begun."""
+    detail: _builtins.str
+    """What was said of it last: by its provider, or why it ended. For people, in English; empty: nothing."""
+    message_id: _builtins.str
+    """What its provider calls it; empty: not said, or not taken."""
+    idempotency_key: _builtins.str
+    """What its provider knows repeated attempts by: always the same for a notification, channel and address."""
+    @_builtins.property
+    def due_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is or was to go out; for FAILED, the time of the next attempt."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When any of this last changed."""
+
+    def __init__(
+        self,
+        *,
+        channel: _notification_pb2.Channel.ValueType = ...,
+        address: _builtins.str = ...,
+        provider: _builtins.str = ...,
+        state: Global___DeliveryState.ValueType = ...,
+        due_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt_count: _builtins.int = ...,
+        detail: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        idempotency_key: _builtins.str = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["due_time", b"due_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attempt_count", b"attempt_count", "channel", b"channel", "detail", b"detail", "due_time", b"due_time", "idempotency_key", b"idempotency_key", "message_id", b"message_id", "provider", b"provider", "state", b"state", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Delivery: _TypeAlias = Delivery  # noqa: Y015
 
 @_typing.final
 class TimelineEvent(_message.Message):

@@ -55,6 +55,11 @@ class NotificationServiceStub:
                 request_serializer=tocsin_dot_v1_dot_notification__service__pb2.SendStreamRequest.SerializeToString,
                 response_deserializer=tocsin_dot_v1_dot_notification__service__pb2.SendStreamResponse.FromString,
                 _registered_method=True)
+        self.PlanSend = channel.unary_unary(
+                '/tocsin.v1.NotificationService/PlanSend',
+                request_serializer=tocsin_dot_v1_dot_notification__service__pb2.PlanSendRequest.SerializeToString,
+                response_deserializer=tocsin_dot_v1_dot_notification__service__pb2.PlanSendResponse.FromString,
+                _registered_method=True)
         self.GetNotification = channel.unary_unary(
                 '/tocsin.v1.NotificationService/GetNotification',
                 request_serializer=tocsin_dot_v1_dot_notification__service__pb2.GetNotificationRequest.SerializeToString,
@@ -87,9 +92,11 @@ class NotificationServiceServicer:
     """
 
     def Send(self, request, context):
-        """Accepts one notification for one recipient. Idempotent by request_id.
+        """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
+        missing addresses keep from a channel is no failure: the result's decisions say so.
         Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-        QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+        RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -112,8 +119,17 @@ class NotificationServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlanSend(self, request, context):
+        """Says what Send would do with a notification now, and why: by the same rules and from the same facts, but nothing
+        is written, no slot of a throttle is taken, and neither rates nor quotas count it.
+        Fails with what Send fails with but for these and its request id.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetNotification(self, request, context):
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -159,6 +175,11 @@ def add_NotificationServiceServicer_to_server(servicer, server):
                     servicer.SendStream,
                     request_deserializer=tocsin_dot_v1_dot_notification__service__pb2.SendStreamRequest.FromString,
                     response_serializer=tocsin_dot_v1_dot_notification__service__pb2.SendStreamResponse.SerializeToString,
+            ),
+            'PlanSend': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlanSend,
+                    request_deserializer=tocsin_dot_v1_dot_notification__service__pb2.PlanSendRequest.FromString,
+                    response_serializer=tocsin_dot_v1_dot_notification__service__pb2.PlanSendResponse.SerializeToString,
             ),
             'GetNotification': grpc.unary_unary_rpc_method_handler(
                     servicer.GetNotification,
@@ -268,6 +289,33 @@ class NotificationService:
             '/tocsin.v1.NotificationService/SendStream',
             tocsin_dot_v1_dot_notification__service__pb2.SendStreamRequest.SerializeToString,
             tocsin_dot_v1_dot_notification__service__pb2.SendStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlanSend(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/tocsin.v1.NotificationService/PlanSend',
+            tocsin_dot_v1_dot_notification__service__pb2.PlanSendRequest.SerializeToString,
+            tocsin_dot_v1_dot_notification__service__pb2.PlanSendResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,9 +23,11 @@ class NotificationServiceStub:
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Send: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SendRequest, _notification_service_pb2.SendResponse]
-    """Accepts one notification for one recipient. Idempotent by request_id.
+    """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
+    missing addresses keep from a channel is no failure: the result's decisions say so.
     Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-    QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+    TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+    RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
     """
     SendBatch: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.SendBatchRequest, _notification_service_pb2.SendBatchResponse]
     """Accepts up to 1,000 notifications, each on its own: a bad one never rejects its neighbours, and fails with one of
@@ -36,8 +38,13 @@ class NotificationServiceStub:
     stream is resumed by sending again what was not answered: the items' request ids make that safe. The server may
     read ahead; once it drains it answers what it has read and ends with SERVER_DRAINING.
     """
+    PlanSend: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.PlanSendRequest, _notification_service_pb2.PlanSendResponse]
+    """Says what Send would do with a notification now, and why: by the same rules and from the same facts, but nothing
+    is written, no slot of a throttle is taken, and neither rates nor quotas count it.
+    Fails with what Send fails with but for these and its request id.
+    """
     GetNotification: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.GetNotificationRequest, _notification_service_pb2.GetNotificationResponse]
-    """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+    """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
     ListNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.ListNotificationsRequest, _notification_service_pb2.ListNotificationsResponse]
     """Notifications of the tenant, newest first. Fails with PAGE_TOKEN_INVALID."""
     CancelNotifications: _aio.UnaryUnaryMultiCallable[_notification_service_pb2.CancelNotificationsRequest, _notification_service_pb2.CancelNotificationsResponse]
@@ -64,9 +71,11 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _notification_service_pb2.SendRequest,
         context: _aio.ServicerContext[_notification_service_pb2.SendRequest, _abc.Awaitable[_notification_service_pb2.SendResponse]],
     ) -> _abc.Awaitable[_notification_service_pb2.SendResponse]:
-        """Accepts one notification for one recipient. Idempotent by request_id.
+        """Accepts one notification for one recipient. Idempotent by request_id. What preferences, quiet hours, throttles or
+        missing addresses keep from a channel is no failure: the result's decisions say so.
         Fails with INVALID_FIELD, FEATURE_NOT_BUILT, REQUEST_ID_REUSED, CATEGORY_NOT_ALLOWED, RECIPIENT_NOT_ALLOWED,
-        QUEUE_FULL, RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
+        TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, TEMPLATE_DATA_INVALID, TEMPLATE_LIMIT_EXCEEDED, QUEUE_FULL,
+        RATE_LIMITED, QUOTA_EXCEEDED, STORAGE_UNAVAILABLE, DEADLINE_PASSED.
         """
 
     @_abc_1.abstractmethod
@@ -91,12 +100,23 @@ class NotificationServiceServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def PlanSend(
+        self,
+        request: _notification_service_pb2.PlanSendRequest,
+        context: _aio.ServicerContext[_notification_service_pb2.PlanSendRequest, _abc.Awaitable[_notification_service_pb2.PlanSendResponse]],
+    ) -> _abc.Awaitable[_notification_service_pb2.PlanSendResponse]:
+        """Says what Send would do with a notification now, and why: by the same rules and from the same facts, but nothing
+        is written, no slot of a throttle is taken, and neither rates nor quotas count it.
+        Fails with what Send fails with but for these and its request id.
+        """
+
+    @_abc_1.abstractmethod
     def GetNotification(
         self,
         request: _notification_service_pb2.GetNotificationRequest,
         context: _aio.ServicerContext[_notification_service_pb2.GetNotificationRequest, _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]],
     ) -> _abc.Awaitable[_notification_service_pb2.GetNotificationResponse]:
-        """One notification and its timeline, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
+        """One notification, its timeline and its deliveries, whatever its state. Fails with NOTIFICATION_NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ListNotifications(

@@ -29,9 +29,10 @@ from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from tocsin.v1 import inbox_service_pb2 as tocsin_dot_v1_dot_inbox__service__pb2
 from tocsin.v1 import notification_pb2 as tocsin_dot_v1_dot_notification__pb2
 from tocsin.v1 import notification_service_pb2 as tocsin_dot_v1_dot_notification__service__pb2
+from tocsin.v1 import preference_service_pb2 as tocsin_dot_v1_dot_preference__service__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tocsin/v1/recipient_service.proto\x12\ttocsin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtocsin/v1/inbox_service.proto\x1a\x1ctocsin/v1/notification.proto\x1a$tocsin/v1/notification_service.proto\"\x8d\x04\n\tRecipient\x12=\n\trecipient\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]+$R\trecipient\x12G\n\x06locale\x18\x02 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\x06locale\x12$\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12]\n\nattributes\x18\x04 \x03(\x0b\x32$.tocsin.v1.Recipient.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\nattributes\x12:\n\taddresses\x18\x05 \x03(\x0b\x32\x12.tocsin.v1.AddressB\x08\xbaH\x05\x92\x01\x02\x10 R\taddresses\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1a=\n\x0f\x41ttributesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc0\x01\n\x07\x41\x64\x64ress\x12:\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x12.tocsin.v1.ChannelB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01R\x07\x63hannel\x12 \n\x05value\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10R\x05value\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32\x17.tocsin.v1.AddressStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x1e\n\x05label\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05label\"a\n\x17UpsertRecipientsRequest\x12\x46\n\x05items\x18\x01 \x03(\x0b\x32\x1e.tocsin.v1.UpsertRecipientItemB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03R\x05items\"\xb7\x01\n\x13UpsertRecipientItem\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12:\n\trecipient\x18\x02 \x01(\x0b\x32\x14.tocsin.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\"V\n\x18UpsertRecipientsResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32 .tocsin.v1.UpsertRecipientResultR\x07results\"\xa0\x01\n\x15UpsertRecipientResult\x12\x34\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientH\x00R\trecipient\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x1a\n\x08replayed\x18\x03 \x01(\x08R\x08replayedB\t\n\x07outcome\"?\n\x13GetRecipientRequest\x12(\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"J\n\x14GetRecipientResponse\x12\x32\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientR\trecipient\"\x8f\x01\n\x15ListRecipientsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12\'\n\nkey_prefix\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tkeyPrefix\"v\n\x16ListRecipientsResponse\x12\x34\n\nrecipients\x18\x01 \x03(\x0b\x32\x14.tocsin.v1.RecipientR\nrecipients\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n\x16\x44\x65leteRecipientRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12(\n\trecipient\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"X\n\x17\x44\x65leteRecipientResponse\x12!\n\x0c\x65rased_count\x18\x01 \x01(\x04R\x0b\x65rasedCount\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed\"B\n\x16\x45xportRecipientRequest\x12(\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"\x9a\x02\n\x17\x45xportRecipientResponse\x12\x34\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientH\x00R\trecipient\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x12.tocsin.v1.SummaryH\x00R\x07summary\x12\x45\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1f.tocsin.v1.ExportedNotificationH\x00R\x0cnotification\x12J\n\x11\x63onsumer_position\x18\x04 \x01(\x0b\x32\x1b.tocsin.v1.ConsumerPositionH\x00R\x10\x63onsumerPositionB\x06\n\x04part\"\xbd\x01\n\x14\x45xportedNotification\x12;\n\x0cnotification\x18\x01 \x01(\x0b\x32\x17.tocsin.v1.NotificationR\x0cnotification\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.tocsin.v1.NotificationStateR\x05state\x12\x34\n\x08timeline\x18\x03 \x03(\x0b\x32\x18.tocsin.v1.TimelineEventR\x08timeline\"\x83\x01\n\x10\x43onsumerPosition\x12\x1a\n\x08\x63onsumer\x18\x01 \x01(\tR\x08\x63onsumer\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*\x82\x01\n\x0c\x41\x64\x64ressState\x12\x1d\n\x19\x41\x44\x44RESS_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x44\x44RESS_STATE_ACTIVE\x10\x01\x12\x19\n\x15\x41\x44\x44RESS_STATE_BOUNCED\x10\x02\x12\x1e\n\x1a\x41\x44\x44RESS_STATE_UNSUBSCRIBED\x10\x03\x32\xcd\x03\n\x10RecipientService\x12[\n\x10UpsertRecipients\x12\".tocsin.v1.UpsertRecipientsRequest\x1a#.tocsin.v1.UpsertRecipientsResponse\x12O\n\x0cGetRecipient\x12\x1e.tocsin.v1.GetRecipientRequest\x1a\x1f.tocsin.v1.GetRecipientResponse\x12U\n\x0eListRecipients\x12 .tocsin.v1.ListRecipientsRequest\x1a!.tocsin.v1.ListRecipientsResponse\x12X\n\x0f\x44\x65leteRecipient\x12!.tocsin.v1.DeleteRecipientRequest\x1a\".tocsin.v1.DeleteRecipientResponse\x12Z\n\x0f\x45xportRecipient\x12!.tocsin.v1.ExportRecipientRequest\x1a\".tocsin.v1.ExportRecipientResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tocsin/v1/recipient_service.proto\x12\ttocsin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1dtocsin/v1/inbox_service.proto\x1a\x1ctocsin/v1/notification.proto\x1a$tocsin/v1/notification_service.proto\x1a\"tocsin/v1/preference_service.proto\"\x8d\x04\n\tRecipient\x12=\n\trecipient\x18\x01 \x01(\tB\x1f\xbaH\x1cr\x1a\x10\x01\x18\x80\x01\x32\x13^[^\\x00-\\x1f\\x7f]+$R\trecipient\x12G\n\x06locale\x18\x02 \x01(\tB/\xbaH,r*\x18#2&^([A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*)?$R\x06locale\x12$\n\ttime_zone\x18\x03 \x01(\tB\x07\xbaH\x04r\x02\x18@R\x08timeZone\x12]\n\nattributes\x18\x04 \x03(\x0b\x32$.tocsin.v1.Recipient.AttributesEntryB\x17\xbaH\x14\x9a\x01\x11\x10@\"\x06r\x04\x10\x01\x18@*\x05r\x03\x18\x80\x08R\nattributes\x12:\n\taddresses\x18\x05 \x03(\x0b\x32\x12.tocsin.v1.AddressB\x08\xbaH\x05\x92\x01\x02\x10 R\taddresses\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12;\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime\x1a=\n\x0f\x41ttributesEntry\x12\x10\n\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n\x05value\x18\x02 \x01(\tR\x05value:\x02\x38\x01\"\xc0\x01\n\x07\x41\x64\x64ress\x12:\n\x07\x63hannel\x18\x01 \x01(\x0e\x32\x12.tocsin.v1.ChannelB\x0c\xbaH\t\x82\x01\x06\x10\x01 \x00 \x01R\x07\x63hannel\x12 \n\x05value\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10R\x05value\x12\x37\n\x05state\x18\x03 \x01(\x0e\x32\x17.tocsin.v1.AddressStateB\x08\xbaH\x05\x82\x01\x02\x10\x01R\x05state\x12\x1e\n\x05label\x18\x04 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\x05label\"a\n\x17UpsertRecipientsRequest\x12\x46\n\x05items\x18\x01 \x03(\x0b\x32\x1e.tocsin.v1.UpsertRecipientItemB\x10\xbaH\r\x92\x01\n\x08\x01\x10\xe8\x07\"\x03\xd8\x01\x03R\x05items\"\xb7\x01\n\x13UpsertRecipientItem\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12:\n\trecipient\x18\x02 \x01(\x0b\x32\x14.tocsin.v1.RecipientB\x06\xbaH\x03\xc8\x01\x01R\trecipient\x12;\n\x0bupdate_mask\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.FieldMaskR\nupdateMask\"V\n\x18UpsertRecipientsResponse\x12:\n\x07results\x18\x01 \x03(\x0b\x32 .tocsin.v1.UpsertRecipientResultR\x07results\"\xa0\x01\n\x15UpsertRecipientResult\x12\x34\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientH\x00R\trecipient\x12*\n\x05\x65rror\x18\x02 \x01(\x0b\x32\x12.google.rpc.StatusH\x00R\x05\x65rror\x12\x1a\n\x08replayed\x18\x03 \x01(\x08R\x08replayedB\t\n\x07outcome\"?\n\x13GetRecipientRequest\x12(\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"J\n\x14GetRecipientResponse\x12\x32\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientR\trecipient\"\x8f\x01\n\x15ListRecipientsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\x12\'\n\nkey_prefix\x18\x03 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\tkeyPrefix\"v\n\x16ListRecipientsResponse\x12\x34\n\nrecipients\x18\x01 \x03(\x0b\x32\x14.tocsin.v1.RecipientR\nrecipients\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"k\n\x16\x44\x65leteRecipientRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12(\n\trecipient\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"X\n\x17\x44\x65leteRecipientResponse\x12!\n\x0c\x65rased_count\x18\x01 \x01(\x04R\x0b\x65rasedCount\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed\"B\n\x16\x45xportRecipientRequest\x12(\n\trecipient\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01R\trecipient\"\xd6\x02\n\x17\x45xportRecipientResponse\x12\x34\n\trecipient\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.RecipientH\x00R\trecipient\x12.\n\x07summary\x18\x02 \x01(\x0b\x32\x12.tocsin.v1.SummaryH\x00R\x07summary\x12\x45\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1f.tocsin.v1.ExportedNotificationH\x00R\x0cnotification\x12J\n\x11\x63onsumer_position\x18\x04 \x01(\x0b\x32\x1b.tocsin.v1.ConsumerPositionH\x00R\x10\x63onsumerPosition\x12:\n\x0bpreferences\x18\x05 \x01(\x0b\x32\x16.tocsin.v1.PreferencesH\x00R\x0bpreferencesB\x06\n\x04part\"\xbd\x01\n\x14\x45xportedNotification\x12;\n\x0cnotification\x18\x01 \x01(\x0b\x32\x17.tocsin.v1.NotificationR\x0cnotification\x12\x32\n\x05state\x18\x02 \x01(\x0e\x32\x1c.tocsin.v1.NotificationStateR\x05state\x12\x34\n\x08timeline\x18\x03 \x03(\x0b\x32\x18.tocsin.v1.TimelineEventR\x08timeline\"\x83\x01\n\x10\x43onsumerPosition\x12\x1a\n\x08\x63onsumer\x18\x01 \x01(\tR\x08\x63onsumer\x12\x16\n\x06\x63ursor\x18\x02 \x01(\tR\x06\x63ursor\x12;\n\x0bupdate_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nupdateTime*\x82\x01\n\x0c\x41\x64\x64ressState\x12\x1d\n\x19\x41\x44\x44RESS_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x41\x44\x44RESS_STATE_ACTIVE\x10\x01\x12\x19\n\x15\x41\x44\x44RESS_STATE_BOUNCED\x10\x02\x12\x1e\n\x1a\x41\x44\x44RESS_STATE_UNSUBSCRIBED\x10\x03\x32\xcd\x03\n\x10RecipientService\x12[\n\x10UpsertRecipients\x12\".tocsin.v1.UpsertRecipientsRequest\x1a#.tocsin.v1.UpsertRecipientsResponse\x12O\n\x0cGetRecipient\x12\x1e.tocsin.v1.GetRecipientRequest\x1a\x1f.tocsin.v1.GetRecipientResponse\x12U\n\x0eListRecipients\x12 .tocsin.v1.ListRecipientsRequest\x1a!.tocsin.v1.ListRecipientsResponse\x12X\n\x0f\x44\x65leteRecipient\x12!.tocsin.v1.DeleteRecipientRequest\x1a\".tocsin.v1.DeleteRecipientResponse\x12Z\n\x0f\x45xportRecipient\x12!.tocsin.v1.ExportRecipientRequest\x1a\".tocsin.v1.ExportRecipientResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -78,42 +79,42 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DELETERECIPIENTREQUEST'].fields_by_name['recipient']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
   _globals['_EXPORTRECIPIENTREQUEST'].fields_by_name['recipient']._loaded_options = None
   _globals['_EXPORTRECIPIENTREQUEST'].fields_by_name['recipient']._serialized_options = b'\272H\007r\005\020\001\030\200\001'
-  _globals['_ADDRESSSTATE']._serialized_start=2813
-  _globals['_ADDRESSSTATE']._serialized_end=2943
-  _globals['_RECIPIENT']._serialized_start=269
-  _globals['_RECIPIENT']._serialized_end=794
-  _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_start=733
-  _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_end=794
-  _globals['_ADDRESS']._serialized_start=797
-  _globals['_ADDRESS']._serialized_end=989
-  _globals['_UPSERTRECIPIENTSREQUEST']._serialized_start=991
-  _globals['_UPSERTRECIPIENTSREQUEST']._serialized_end=1088
-  _globals['_UPSERTRECIPIENTITEM']._serialized_start=1091
-  _globals['_UPSERTRECIPIENTITEM']._serialized_end=1274
-  _globals['_UPSERTRECIPIENTSRESPONSE']._serialized_start=1276
-  _globals['_UPSERTRECIPIENTSRESPONSE']._serialized_end=1362
-  _globals['_UPSERTRECIPIENTRESULT']._serialized_start=1365
-  _globals['_UPSERTRECIPIENTRESULT']._serialized_end=1525
-  _globals['_GETRECIPIENTREQUEST']._serialized_start=1527
-  _globals['_GETRECIPIENTREQUEST']._serialized_end=1590
-  _globals['_GETRECIPIENTRESPONSE']._serialized_start=1592
-  _globals['_GETRECIPIENTRESPONSE']._serialized_end=1666
-  _globals['_LISTRECIPIENTSREQUEST']._serialized_start=1669
-  _globals['_LISTRECIPIENTSREQUEST']._serialized_end=1812
-  _globals['_LISTRECIPIENTSRESPONSE']._serialized_start=1814
-  _globals['_LISTRECIPIENTSRESPONSE']._serialized_end=1932
-  _globals['_DELETERECIPIENTREQUEST']._serialized_start=1934
-  _globals['_DELETERECIPIENTREQUEST']._serialized_end=2041
-  _globals['_DELETERECIPIENTRESPONSE']._serialized_start=2043
-  _globals['_DELETERECIPIENTRESPONSE']._serialized_end=2131
-  _globals['_EXPORTRECIPIENTREQUEST']._serialized_start=2133
-  _globals['_EXPORTRECIPIENTREQUEST']._serialized_end=2199
-  _globals['_EXPORTRECIPIENTRESPONSE']._serialized_start=2202
-  _globals['_EXPORTRECIPIENTRESPONSE']._serialized_end=2484
-  _globals['_EXPORTEDNOTIFICATION']._serialized_start=2487
-  _globals['_EXPORTEDNOTIFICATION']._serialized_end=2676
-  _globals['_CONSUMERPOSITION']._serialized_start=2679
-  _globals['_CONSUMERPOSITION']._serialized_end=2810
-  _globals['_RECIPIENTSERVICE']._serialized_start=2946
-  _globals['_RECIPIENTSERVICE']._serialized_end=3407
+  _globals['_ADDRESSSTATE']._serialized_start=2909
+  _globals['_ADDRESSSTATE']._serialized_end=3039
+  _globals['_RECIPIENT']._serialized_start=305
+  _globals['_RECIPIENT']._serialized_end=830
+  _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_start=769
+  _globals['_RECIPIENT_ATTRIBUTESENTRY']._serialized_end=830
+  _globals['_ADDRESS']._serialized_start=833
+  _globals['_ADDRESS']._serialized_end=1025
+  _globals['_UPSERTRECIPIENTSREQUEST']._serialized_start=1027
+  _globals['_UPSERTRECIPIENTSREQUEST']._serialized_end=1124
+  _globals['_UPSERTRECIPIENTITEM']._serialized_start=1127
+  _globals['_UPSERTRECIPIENTITEM']._serialized_end=1310
+  _globals['_UPSERTRECIPIENTSRESPONSE']._serialized_start=1312
+  _globals['_UPSERTRECIPIENTSRESPONSE']._serialized_end=1398
+  _globals['_UPSERTRECIPIENTRESULT']._serialized_start=1401
+  _globals['_UPSERTRECIPIENTRESULT']._serialized_end=1561
+  _globals['_GETRECIPIENTREQUEST']._serialized_start=1563
+  _globals['_GETRECIPIENTREQUEST']._serialized_end=1626
+  _globals['_GETRECIPIENTRESPONSE']._serialized_start=1628
+  _globals['_GETRECIPIENTRESPONSE']._serialized_end=1702
+  _globals['_LISTRECIPIENTSREQUEST']._serialized_start=1705
+  _globals['_LISTRECIPIENTSREQUEST']._serialized_end=1848
+  _globals['_LISTRECIPIENTSRESPONSE']._serialized_start=1850
+  _globals['_LISTRECIPIENTSRESPONSE']._serialized_end=1968
+  _globals['_DELETERECIPIENTREQUEST']._serialized_start=1970
+  _globals['_DELETERECIPIENTREQUEST']._serialized_end=2077
+  _globals['_DELETERECIPIENTRESPONSE']._serialized_start=2079
+  _globals['_DELETERECIPIENTRESPONSE']._serialized_end=2167
+  _globals['_EXPORTRECIPIENTREQUEST']._serialized_start=2169
+  _globals['_EXPORTRECIPIENTREQUEST']._serialized_end=2235
+  _globals['_EXPORTRECIPIENTRESPONSE']._serialized_start=2238
+  _globals['_EXPORTRECIPIENTRESPONSE']._serialized_end=2580
+  _globals['_EXPORTEDNOTIFICATION']._serialized_start=2583
+  _globals['_EXPORTEDNOTIFICATION']._serialized_end=2772
+  _globals['_CONSUMERPOSITION']._serialized_start=2775
+  _globals['_CONSUMERPOSITION']._serialized_end=2906
+  _globals['_RECIPIENTSERVICE']._serialized_start=3042
+  _globals['_RECIPIENTSERVICE']._serialized_end=3503
 # @@protoc_insertion_point(module_scope)

@@ -14,6 +14,7 @@ from google.rpc import status_pb2 as _status_pb2
 from tocsin.v1 import inbox_service_pb2 as _inbox_service_pb2
 from tocsin.v1 import notification_pb2 as _notification_pb2
 from tocsin.v1 import notification_service_pb2 as _notification_service_pb2
+from tocsin.v1 import preference_service_pb2 as _preference_service_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -459,7 +460,9 @@ Global___ExportRecipientRequest: _TypeAlias = ExportRecipientRequest  # noqa: Y0
 
 @_typing.final
 class ExportRecipientResponse(_message.Message):
-    """Part of an export: first the profile with its counts, then entries with their timelines, then positions."""
+    """Part of an export: first the profile with its counts, then the preferences, then entries with their timelines, then
+    positions.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -467,6 +470,7 @@ class ExportRecipientResponse(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     NOTIFICATION_FIELD_NUMBER: _builtins.int
     CONSUMER_POSITION_FIELD_NUMBER: _builtins.int
+    PREFERENCES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def recipient(self) -> Global___Recipient:
         """The profile."""
@@ -483,6 +487,10 @@ class ExportRecipientResponse(_message.Message):
     def consumer_position(self) -> Global___ConsumerPosition:
         """A named consumer's position."""
 
+    @_builtins.property
+    def preferences(self) -> _preference_service_pb2.Preferences:
+        """What the recipient has said that it wants."""
+
     def __init__(
         self,
         *,
@@ -490,12 +498,13 @@ class ExportRecipientResponse(_message.Message):
         summary: _inbox_service_pb2.Summary | None = ...,
         notification: Global___ExportedNotification | None = ...,
         consumer_position: Global___ConsumerPosition | None = ...,
+        preferences: _preference_service_pb2.Preferences | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_position", b"consumer_position", "notification", b"notification", "part", b"part", "recipient", b"recipient", "summary", b"summary"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["consumer_position", b"consumer_position", "notification", b"notification", "part", b"part", "preferences", b"preferences", "recipient", b"recipient", "summary", b"summary"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_position", b"consumer_position", "notification", b"notification", "part", b"part", "recipient", b"recipient", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["consumer_position", b"consumer_position", "notification", b"notification", "part", b"part", "preferences", b"preferences", "recipient", b"recipient", "summary", b"summary"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["recipient", "summary", "notification", "consumer_position"]  # noqa: Y015
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["recipient", "summary", "notification", "consumer_position", "preferences"]  # noqa: Y015
     _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
 

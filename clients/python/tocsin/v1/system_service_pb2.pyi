@@ -223,9 +223,9 @@ class QueueStatus(_message.Message):
     BYTES_FIELD_NUMBER: _builtins.int
     OLDEST_AGE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """writer, timers."""
+    """writer, or deliveries: what is due and not claimed."""
     depth: _builtins.int
-    """How many wait."""
+    """How many wait. Of deliveries up to 1,000 are counted."""
     bytes: _builtins.int
     """How many bytes wait."""
     @_builtins.property
@@ -468,8 +468,9 @@ class ApiKey(_message.Message):
     """Name to show."""
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it may do: send, notifications:read, inbox:read, inbox:write, recipients:read, recipients:write, admin (all
-        of these within the tenant), operator (tenants).
+        """What it may do: send, notifications:read, inbox:read, inbox:write, recipients:read, recipients:write,
+        preferences:read, preferences:write, categories:read, categories:write, admin (all of these within the tenant),
+        operator (tenants).
         """
 
     @_builtins.property

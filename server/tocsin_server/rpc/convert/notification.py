@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tocsin.v1 import notification_pb2 as pb
@@ -11,10 +12,12 @@ from tocsin.v1 import notification_service_pb2 as service_pb
 from tocsin_server.domain.notification import (
     Actor,
     Channel,
+    ChannelOverride,
     Decision,
     Event,
     NotificationSpec,
     Priority,
+    TemplateRef,
 )
 from tocsin_server.domain.time import Micros
 from tocsin_server.rpc.convert.times import micros, timestamp
@@ -41,6 +44,8 @@ def spec_from(message: pb.NotificationSpec, path: str) -> NotificationSpec:
         get("thread", ""),
         _actor(get("actor")),
         dict(get("attributes", ())),
+        _template(get("template")),
+        tuple(map(_override, get("channel_overrides", ()))),
     )
 
 
@@ -80,3 +85,15 @@ def _time(message: Timestamp | Duration | None) -> Micros | None:
 
 def _actor(message: pb.Actor | None) -> Actor | None:
     return None if message is None else Actor(message.id, message.name, message.avatar_url)
+
+
+def _template(message: pb.TemplateRef | None) -> TemplateRef | None:
+    if message is None:
+        return None
+    return TemplateRef(message.name, message.version, MessageToDict(message.data))
+
+
+def _override(message: pb.ChannelOverride) -> ChannelOverride:
+    return ChannelOverride(
+        Channel(message.channel), message.subject, message.from_name, message.sound, message.text
+    )

@@ -8,6 +8,7 @@ from tocsin_server.domain.commands import Answer, CancelReceipt
 from tocsin_server.domain.entry import NotificationFilter, StoredEntry
 from tocsin_server.domain.ids import format_id, parse_id
 from tocsin_server.domain.notification import NotificationState
+from tocsin_server.rpc.convert.deliveries import delivery_message
 from tocsin_server.rpc.convert.notification import timeline_messages
 from tocsin_server.rpc.convert.times import micros, timestamp
 from tocsin_server.service.notifications import NotificationDetails, PositionResult
@@ -36,6 +37,7 @@ def details_message(details: NotificationDetails, encode: Encode) -> pb.GetNotif
         state=status.state,
         deliver_time=status.deliver_time if status.HasField("deliver_time") else None,
         timeline=timeline_messages(details.timeline),
+        deliveries=map(delivery_message, details.deliveries),
     )
 
 

@@ -9,9 +9,11 @@ from tocsin_server.domain.entry import StoredEntry
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.inbox import Counts
 from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.preferences import Preferences
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, AddressState, Profile, Recipient
 from tocsin_server.rpc.convert.inbox import summary_message
 from tocsin_server.rpc.convert.notification import timeline_messages
+from tocsin_server.rpc.convert.preferences import preferences_message
 from tocsin_server.rpc.convert.times import timestamp
 from tocsin_server.rpc.errors import error_status
 from tocsin_server.service.paging import Page
@@ -76,6 +78,8 @@ def part_message(part: ExportPart, encode: Encode) -> pb.ExportRecipientResponse
             return pb.ExportRecipientResponse(recipient=recipient_message(part))
         case Counts():
             return pb.ExportRecipientResponse(summary=summary_message(part))
+        case Preferences():
+            return pb.ExportRecipientResponse(preferences=preferences_message(part))
         case ExportedNotification():
             return pb.ExportRecipientResponse(notification=_exported_message(part, encode))
         case ExportedPosition():

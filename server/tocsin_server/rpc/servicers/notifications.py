@@ -13,7 +13,12 @@ from tocsin_server.rpc.bulk import Sifted, sift
 from tocsin_server.rpc.context import CallContext
 from tocsin_server.rpc.convert import notifications as convert
 from tocsin_server.rpc.convert.content import sent_content_from
-from tocsin_server.rpc.convert.sending import SendAnswers, send_request_from
+from tocsin_server.rpc.convert.sending import (
+    SendAnswers,
+    plan_message,
+    plan_request_from,
+    send_request_from,
+)
 from tocsin_server.rpc.methods import Streaming, Unary
 from tocsin_server.rpc.streams import MessageStream
 from tocsin_server.rpc.validation import Shape
@@ -51,6 +56,7 @@ class NotificationServicer:
             "Send": Unary(Scope.SEND, self.send),
             "SendBatch": Unary(Scope.SEND, self.send_batch),
             "SendStream": Streaming(Scope.SEND, self.send_stream),
+            "PlanSend": Unary(Scope.SEND, self.plan),
             "GetNotification": Unary(Scope.NOTIFICATIONS_READ, self.get),
             "ListNotifications": Unary(Scope.NOTIFICATIONS_READ, self.list),
             "CancelNotifications": Unary(Scope.SEND, self.cancel),
@@ -105,6 +111,10 @@ class NotificationServicer:
             while not under_way.empty():
                 if (unanswered := under_way.get_nowait()) is not None:
                     unanswered.cancel()
+
+    async def plan(self, request: pb.PlanSendRequest, call: CallContext) -> pb.PlanSendResponse:
+        """What sending would do."""
+        return plan_message(await self._sending.plan(call.principal, plan_request_from(request)))
 
     async def get(self, request: pb.GetNotificationRequest, call: CallContext) -> pb.GetNotificationResponse:
         """One notification and its timeline."""

@@ -43,6 +43,7 @@ TABLES = {
                 body_id {integer},
                 expire_time {integer},
                 detail {text} NOT NULL,
+                message_id {text} NOT NULL,
                 create_time {integer} NOT NULL,
                 change_time {integer} NOT NULL
             ) {changing}
@@ -55,6 +56,8 @@ COLUMNS = (
     ("recipients", "preferences {blob}"),
     # What a sender said, kept whole while parts of it wait for a time.
     ("notifications", "spec {blob}"),
+    # Whether it was ever given deliveries: what ends a notification that has none need not look for them.
+    ("notifications", "has_deliveries {integer} NOT NULL DEFAULT 0"),
 )
 
 INDEXES = (
