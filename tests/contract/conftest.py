@@ -14,10 +14,13 @@ from google.rpc.status_pb2 import Status
 
 from tests.support.calls import DETAILS, channel_to
 from tocsin.v1 import inbox_service_pb2, system_service_pb2
+from tocsin.v1.broadcast_service_pb2_grpc import BroadcastServiceStub
+from tocsin.v1.category_service_pb2_grpc import CategoryServiceStub
 from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_pb2 import Content, NotificationSpec, SimpleContent
 from tocsin.v1.notification_service_pb2 import SendRequest, SendResult
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
@@ -80,6 +83,9 @@ class Caller:
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
+        self.categories = CategoryServiceStub(channel)
+        self.preferences = PreferenceServiceStub(channel)
+        self.broadcasts = BroadcastServiceStub(channel)
         self.topics = TopicServiceStub(channel)
         self.system = SystemServiceStub(channel)
 

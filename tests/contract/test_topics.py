@@ -155,7 +155,7 @@ async def test_a_deleted_topic_is_gone_at_once_and_its_recipients_stay(tocsin: T
     store = tocsin.server.store
 
     async def erased() -> bool:
-        return await store.topics.deleted_topics(1) == []
+        return await store.topics.erasable_topics(1) == []
 
     await eventually(erased, "the members to be removed")
 

@@ -12,6 +12,7 @@ from tocsin_server.rpc.context import Authenticator, Telemetry
 from tocsin_server.rpc.methods import Servicer
 from tocsin_server.rpc.pipeline import Pipeline
 from tocsin_server.rpc.rules import Rules
+from tocsin_server.rpc.servicers.broadcasts import BroadcastServicer
 from tocsin_server.rpc.servicers.categories import CategoryServicer
 from tocsin_server.rpc.servicers.inbox import InboxServicer
 from tocsin_server.rpc.servicers.notifications import NotificationServicer
@@ -24,6 +25,7 @@ from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.broadcasts import Broadcasts
 from tocsin_server.service.categories import Categories
 from tocsin_server.service.inboxes import Inboxes
 from tocsin_server.service.notifications import Notifications
@@ -55,6 +57,7 @@ class Services:
     inboxes: Inboxes
     recipients: Recipients
     topics: Topics
+    broadcasts: Broadcasts
     categories: Categories
     preferences: PreferenceCenter
     tenants: Tenants
@@ -185,6 +188,7 @@ def _servicers(
         ),
         RecipientServicer(services.recipients, codec, shape),
         TopicServicer(services.topics, admission),
+        BroadcastServicer(services.broadcasts, shape),
         CategoryServicer(services.categories),
         PreferenceServicer(services.preferences),
         TenantServicer(services.tenants),

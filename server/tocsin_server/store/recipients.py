@@ -20,6 +20,7 @@ from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
 from tocsin_server.domain.recipient import Profile, Recipient, RecipientFacts
 from tocsin_server.domain.recipient_class import class_of
 from tocsin_server.domain.value import replace
+from tocsin_server.store.audience import keep_audiences
 from tocsin_server.store.classes import class_ids
 from tocsin_server.store.entries import EntryRow, entries_where
 from tocsin_server.store.events import read_events
@@ -87,6 +88,7 @@ _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
     "DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM broadcast_exceptions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM inboxes WHERE tenant = ? AND recipient = ?",
     "DELETE FROM recipients WHERE tenant = ? AND recipient = ?",
 )
@@ -108,6 +110,7 @@ def upsert_recipients(
         for tenant, keys in by_tenant.items()
         for row in transaction.connection.select_in(_SELECT_RECIPIENTS, (tenant,), keys)
     }
+    stored = dict(known)
     changed: dict[tuple[str, str], Recipient] = {}
     outcomes: list[Recipient | TocsinError] = []
     for command in commands:
@@ -124,6 +127,12 @@ def upsert_recipients(
             known[place] = changed[place] = after
             new_version(transaction, *place)
         outcomes.append(after)
+    for tenant in by_tenant:
+        keep_audiences(
+            transaction,
+            tenant,
+            [stored[place] for place in changed if place[0] == tenant and place in stored],
+        )
     _write(transaction, changed)
     return outcomes
 

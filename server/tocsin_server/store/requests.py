@@ -7,6 +7,7 @@ from msgspec import msgpack
 
 from tocsin_server.domain import commands
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.broadcast import Broadcast
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
 from tocsin_server.domain.errors import NotFound, RequestIdReused
@@ -35,6 +36,8 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.DELETE_CATEGORY: Category,
     RequestSpace.UPDATE_PREFERENCES: commands.PreferencesReceipt,
     RequestSpace.UNSUBSCRIBE: commands.PreferencesReceipt,
+    RequestSpace.CREATE_BROADCAST: Broadcast,
+    RequestSpace.CANCEL_BROADCAST: Broadcast,
     RequestSpace.CREATE_TOPIC: Topic,
     RequestSpace.DELETE_TOPIC: Topic,
     RequestSpace.ADD_MEMBERS: commands.MembersReceipt,

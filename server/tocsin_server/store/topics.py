@@ -39,24 +39,47 @@ _ID = "SELECT id FROM topics WHERE tenant = ? AND topic = ? AND delete_time IS N
 
 _HELD_ID = "SELECT id FROM topics WHERE tenant = ? AND delete_time IS NULL AND topic {in_keys} {for_share}"
 
-_LOCKED_ID = "SELECT id FROM topics WHERE id {in_keys} AND delete_time IS NOT NULL {for_update}"
+_LOCKED = "SELECT delete_time FROM topics WHERE id {in_keys} {for_update}"
 
-_DELETED = "SELECT id FROM topics WHERE delete_time IS NOT NULL LIMIT ?"
+_IN_USE = "EXISTS (SELECT 1 FROM broadcasts AS b WHERE b.topic_id = {} AND b.finish_time IS NULL)"
 
-_IS_MEMBER = "SELECT recipient FROM topic_members WHERE topic_id = ? AND recipient {in_keys}"
+_IS_IN_USE = f"SELECT 1 WHERE {_IN_USE.format('?')}"
 
-_INSERT_MEMBERS = Insert("topic_members", ("topic_id", "recipient", "create_time", "tenant"))
+_ERASABLE = f"""
+    SELECT t.id FROM topics AS t
+    WHERE (t.delete_time IS NOT NULL OR EXISTS (
+            SELECT 1 FROM topic_members AS m WHERE m.topic_id = t.id AND m.remove_time IS NOT NULL))
+        AND NOT {_IN_USE.format("t.id")}
+    LIMIT ?"""
 
-_REMOVE_MEMBERS = "DELETE FROM topic_members WHERE topic_id = ? AND recipient {in_keys} RETURNING recipient"
+_IS_MEMBER = """
+    SELECT recipient FROM topic_members WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}"""
 
-_LEAVE = "DELETE FROM topic_members WHERE tenant = ? AND recipient = ? RETURNING topic_id"
+# Whoever is made a member at the very time at which it ceased to be one has been one all the time.
+_INSERT_MEMBERS = Insert(
+    "topic_members",
+    ("topic_id", "recipient", "create_time", "tenant"),
+    "ON CONFLICT (topic_id, recipient, create_time) DO UPDATE SET remove_time = NULL",
+)
+
+_REMOVE_MEMBERS = """
+    DELETE FROM topic_members WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys} RETURNING recipient"""
+
+# What is to be reached by a broadcast that was made before stays until that is done.
+_END_MEMBERSHIPS = """
+    UPDATE topic_members SET remove_time = ? WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}
+    RETURNING recipient"""
+
+_LEAVE = "DELETE FROM topic_members WHERE tenant = ? AND recipient = ? RETURNING topic_id, remove_time"
 
 _ERASE_MEMBERS = """
     DELETE FROM topic_members WHERE topic_id = :topic_id AND (topic_id, recipient, create_time) IN (
-        SELECT topic_id, recipient, create_time FROM topic_members WHERE topic_id = :topic_id LIMIT :limit)"""
+        SELECT topic_id, recipient, create_time FROM topic_members
+        WHERE topic_id = :topic_id AND (:deleted = 1 OR remove_time IS NOT NULL) LIMIT :limit)"""
 
 _MEMBERS = """
-    SELECT recipient, create_time FROM topic_members WHERE topic_id = ? AND recipient > ? ORDER BY recipient LIMIT ?"""
+    SELECT recipient, create_time FROM topic_members
+    WHERE topic_id = ? AND recipient > ? AND remove_time IS NULL ORDER BY recipient LIMIT ?"""
 
 
 def create_topics(transaction: Transaction, commands: Sequence[CreateTopic]) -> list[Topic | TocsinError]:
@@ -91,8 +114,9 @@ def erase_topics(transaction: Transaction, commands: Sequence[EraseTopic]) -> li
 
 def leave_topics(transaction: Transaction, tenant: str, recipient: str) -> None:
     """A recipient that is being erased is no member any more."""
-    for (topic_id,) in transaction.connection.execute(_LEAVE, (tenant, recipient)).fetchall():
-        transaction.count_members(topic_id, -1)
+    for topic_id, remove_time in transaction.connection.execute(_LEAVE, (tenant, recipient)).fetchall():
+        if remove_time is None:
+            transaction.count_members(topic_id, -1)
 
 
 def _create(transaction: Transaction, command: CreateTopic) -> Topic | TocsinError:
@@ -110,7 +134,7 @@ def _delete(transaction: Transaction, command: DeleteTopic) -> Topic | TocsinErr
 
 def _add(transaction: Transaction, command: AddMembers) -> MembersReceipt | TocsinError:
     connection, tenant = transaction.connection, command.tenant
-    topic_id = _held(connection, tenant, command.topic)
+    topic_id = held_topic(connection, tenant, command.topic)
     if topic_id is None:
         return TopicNotFound(topic=command.topic)
     unknown = [each for each in command.recipients if transaction.inbox(tenant, each) is None]
@@ -128,10 +152,14 @@ def _add(transaction: Transaction, command: AddMembers) -> MembersReceipt | Tocs
 
 
 def _remove(transaction: Transaction, command: RemoveMembers) -> MembersReceipt | TocsinError:
-    topic_id = _held(transaction.connection, command.tenant, command.topic)
+    topic_id = held_topic(transaction.connection, command.tenant, command.topic)
     if topic_id is None:
         return TopicNotFound(topic=command.topic)
-    removed = transaction.connection.rows_in(_REMOVE_MEMBERS, (topic_id,), command.recipients)
+    connection = transaction.connection
+    if connection.execute(_IS_IN_USE, (topic_id,)).fetchone():
+        removed = connection.rows_in(_END_MEMBERSHIPS, (transaction.now, topic_id), command.recipients)
+    else:
+        removed = connection.rows_in(_REMOVE_MEMBERS, (topic_id,), command.recipients)
     transaction.count_members(topic_id, -len(removed))
     return MembersReceipt(len(removed))
 
@@ -139,17 +167,20 @@ def _remove(transaction: Transaction, command: RemoveMembers) -> MembersReceipt 
 def _erase(transaction: Transaction, command: EraseTopic) -> SweepReceipt:
     connection = transaction.connection
     # Whoever is adding members has done so when this lock is held, and whoever comes later finds the topic deleted.
-    if not connection.rows_in(_LOCKED_ID, (), (command.topic_id,)):
+    rows = connection.rows_in(_LOCKED, (), (command.topic_id,))
+    if not rows or connection.execute(_IS_IN_USE, (command.topic_id,)).fetchone():
         return SweepReceipt(0)
-    asked = {"topic_id": command.topic_id, "limit": command.limit}
+    deleted = rows[0][0] is not None
+    asked = {"topic_id": command.topic_id, "limit": command.limit, "deleted": int(deleted)}
     erased = connection.execute(_ERASE_MEMBERS, asked).rowcount
     if erased == command.limit:
         return SweepReceipt(erased, more=True)
-    connection.execute("DELETE FROM topics WHERE id = ?", (command.topic_id,))
+    if deleted:
+        connection.execute("DELETE FROM topics WHERE id = ?", (command.topic_id,))
     return SweepReceipt(erased)
 
 
-def _held(connection: Connection, tenant: str, topic: str) -> int | None:
+def held_topic(connection: Connection, tenant: str, topic: str) -> int | None:
     """The id of a topic that is there until the transaction ends."""
     rows = connection.rows_in(_HELD_ID, (tenant,), (topic,))
     return int(rows[0][0]) if rows else None
@@ -183,7 +214,7 @@ class TopicRows:
         rows = await self._pool.run(read)
         return None if rows is None else [Member(*row) for row in rows]
 
-    async def deleted_topics(self, limit: int) -> list[int]:
+    async def erasable_topics(self, limit: int) -> list[int]:
         """See `ports.TopicReader`."""
-        rows = await self._pool.run(lambda connection: connection.execute(_DELETED, (limit,)).fetchall())
+        rows = await self._pool.run(lambda connection: connection.execute(_ERASABLE, (limit,)).fetchall())
         return [id for (id,) in rows]

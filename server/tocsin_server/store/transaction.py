@@ -14,7 +14,7 @@ from msgspec import msgpack
 from tocsin_server.domain.commands import TimerKind
 from tocsin_server.domain.errors import QuotaExceeded, StorageUnavailable
 from tocsin_server.domain.ids import recipient_part
-from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
+from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
@@ -124,6 +124,10 @@ class Transaction:
     retention: Micros
     """How long entries are kept before they expire by themselves."""
     new_content_ids: Callable[[int], Sequence[int]]
+    heard: Callable[[], Collection[InboxKey] | None]
+    """The inboxes of whose new entries somebody hears; None: all of them."""
+    chunks: list[BroadcastChunk] = field(default_factory=list)
+    broadcasts_changed: bool = False
     changes: list[InboxChange | InboxErased] = field(default_factory=list)
     credentials_changed: bool = False
     _policies: set[str] = field(default_factory=set)
@@ -260,6 +264,12 @@ class Transaction:
         self.connection.insert(_INSERT_CONTENTS, list(zip(ids, bodies, strict=True)))
         return ids
 
+    def add_shared_content(self, body: bytes) -> int:
+        """Stores a content that several notifications show; its id, which is negative: it does not go with one."""
+        (id,) = self.new_content_ids(1)
+        self.connection.insert(_INSERT_CONTENTS, [(-id, body)])
+        return -id
+
     def flush(self) -> None:
         """Writes what was handed over since the last time."""
         self.connection.insert(_INSERT_RECIPIENTS, self._recipients)
@@ -293,6 +303,8 @@ class Transaction:
             self.credentials_changed,
             self._earliest_delivery,
             frozenset(self._policies),
+            tuple(self.chunks),
+            self.broadcasts_changed,
         )
 
     def _make_exact(self, tenant: str, usage: Usage) -> None:

@@ -51,8 +51,8 @@ class ErasureWorker:
                 if tenant.state is TenantState.DELETING:
                     await self._erase(EraseTenant(tenant=SYSTEM_TENANT, name=tenant.name))
             after = page[-1].name
-        while deleted := await self._topics.deleted_topics(TOPICS_PER_READ):
-            for topic_id in deleted:
+        while erasable := await self._topics.erasable_topics(TOPICS_PER_READ):
+            for topic_id in erasable:
                 await self._erase(EraseTopic(tenant=SYSTEM_TENANT, topic_id=topic_id))
 
     async def _erase(self, command: Command[SweepReceipt]) -> None:

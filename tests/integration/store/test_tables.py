@@ -108,7 +108,7 @@ async def test_what_is_said_to_remove_rows_does(
             await watch(commands.RemoveMembers(tenant="default", topic="news", recipients=("bob",)))
             await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
             await desk.submit(commands.DeleteTopic(tenant="default", topic="news"))
-            (topic_id,) = await store.topics.deleted_topics(10)
+            (topic_id,) = await store.topics.erasable_topics(10)
             await watch(commands.EraseTopic(tenant="", topic_id=topic_id))
             await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))
             await Dispatch(Desk(store, clock, "t")).plan(START)

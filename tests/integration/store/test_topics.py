@@ -124,7 +124,7 @@ async def test_a_deleted_topic_is_erased_in_chunks_while_its_name_is_used_again(
         await desk.submit(DeleteTopic(tenant="default", topic=topic))
     await create(desk, topic)
     await desk.add_members(topic, "ada")
-    (topic_id,) = await store.topics.deleted_topics(10)
+    (topic_id,) = await store.topics.erasable_topics(10)
     counts = []
     more = True
     while more:
@@ -132,7 +132,7 @@ async def test_a_deleted_topic_is_erased_in_chunks_while_its_name_is_used_again(
         counts.append(receipt.count)
         more = receipt.more
     assert counts == [2, 1]
-    assert await store.topics.deleted_topics(10) == []
+    assert await store.topics.erasable_topics(10) == []
     assert await members(store, topic) == ["ada"]
 
 

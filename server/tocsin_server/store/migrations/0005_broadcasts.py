@@ -1,4 +1,4 @@
-"""Topics, and what broadcasts need to know of recipients: what filters ask, their classes, a part of their ids."""
+"""Topics and broadcasts, and what these need to know of recipients: what filters ask, classes, a part of their ids."""
 
 from collections.abc import Iterator
 from hashlib import blake2b
@@ -29,8 +29,8 @@ TABLES = {
         """,
     ),
     "topic_members": Table(
-        "who is a member of a topic, and since when",
-        "it ends, or the topic or the recipient is deleted",
+        "who is, or was, a member of a topic, and from when to when",
+        "it has ended and no unfinished broadcast is to reach it, or the topic or the recipient is deleted",
         ("RemoveMembers", "EraseTopic", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE topic_members (
@@ -56,6 +56,73 @@ TABLES = {
             )
         """,
     ),
+    "broadcasts": Table(
+        "broadcasts, and how far they have got",
+        "it has finished and none of its entries is left",
+        ("PruneBroadcasts", "EraseTenant"),
+        """
+            CREATE TABLE broadcasts (
+                pk {rising},
+                tenant {text} NOT NULL,
+                id {blob} NOT NULL,
+                audience {blob} NOT NULL,
+                topic_id {integer},
+                filter {text},
+                spec {blob} NOT NULL,
+                content {blob},
+                trace {blob} NOT NULL,
+                state {integer} NOT NULL,
+                progress {blob} NOT NULL,
+                position {text} NOT NULL,
+                create_time {integer} NOT NULL,
+                start_time {integer} NOT NULL,
+                finish_time {integer},
+                wake_time {integer},
+                retention {integer},
+                failure {text} NOT NULL
+            ) {changing}
+        """,
+    ),
+    "broadcast_classes": Table(
+        "what a broadcast decided about a class of recipients, and what their entries share; the latest is current",
+        "the broadcast is removed",
+        ("PruneBroadcasts", "EraseTenant"),
+        """
+            CREATE TABLE broadcast_classes (
+                pk {rising},
+                tenant {text} NOT NULL,
+                broadcast_pk {integer} NOT NULL,
+                class_id {integer} NOT NULL,
+                current {integer} NOT NULL,
+                valid_until {integer} NOT NULL,
+                mode {integer} NOT NULL,
+                decisions {blob} NOT NULL,
+                category {text} NOT NULL,
+                priority {integer} NOT NULL,
+                thread {text} NOT NULL,
+                expire_time {integer},
+                content_id {integer},
+                content_digest {blob},
+                envelope {blob} NOT NULL,
+                trace {blob} NOT NULL,
+                recipient_count {integer} NOT NULL
+            ) {changing}
+        """,
+    ),
+    "broadcast_exceptions": Table(
+        "whether a recipient whose profile has changed since is in a broadcast's audience",
+        "the broadcast or the recipient is removed",
+        ("PruneBroadcasts", "EraseRecipient", "EraseTenant"),
+        """
+            CREATE TABLE broadcast_exceptions (
+                broadcast_pk {integer} NOT NULL,
+                recipient {text} NOT NULL,
+                included {integer} NOT NULL,
+                tenant {text} NOT NULL,
+                PRIMARY KEY (broadcast_pk, recipient)
+            ) {keyed}
+        """,
+    ),
 }
 
 COLUMNS = (
@@ -67,6 +134,8 @@ COLUMNS = (
     ("recipients", "attributes {text}"),
     ("recipients", "locale {text}"),
     ("recipients", "time_zone {text}"),
+    # Of an entry of a broadcast: the row of broadcast_classes that has what it shares with others.
+    ("notifications", "broadcast_class_pk {integer}"),
 )
 
 INDEXES = (
@@ -75,6 +144,15 @@ INDEXES = (
     "CREATE INDEX topics_by_delete_time ON topics (delete_time) WHERE delete_time IS NOT NULL",
     "CREATE INDEX topic_members_by_recipient ON topic_members (tenant, recipient)",
     "CREATE INDEX topic_members_by_remove_time ON topic_members (topic_id, recipient) WHERE remove_time IS NOT NULL",
+    "CREATE UNIQUE INDEX broadcasts_by_id ON broadcasts (tenant, id)",
+    # It wakes when it begins, while it is carried out, and when its entries expire.
+    "CREATE INDEX broadcasts_by_wake_time ON broadcasts (wake_time) WHERE wake_time IS NOT NULL",
+    "CREATE INDEX broadcasts_by_topic ON broadcasts (topic_id) WHERE finish_time IS NULL",
+    "CREATE INDEX broadcasts_unfinished ON broadcasts (tenant) WHERE finish_time IS NULL",
+    "CREATE INDEX broadcasts_by_finish_time ON broadcasts (finish_time) WHERE finish_time IS NOT NULL",
+    "CREATE UNIQUE INDEX broadcast_classes_current ON broadcast_classes (broadcast_pk, class_id) WHERE current = 1",
+    "CREATE INDEX broadcast_classes_by_broadcast ON broadcast_classes (tenant, broadcast_pk)",
+    "CREATE INDEX broadcast_exceptions_by_recipient ON broadcast_exceptions (tenant, recipient)",
     "CREATE UNIQUE INDEX recipient_classes_by_digest ON recipient_classes (tenant, digest)",
 )
 
