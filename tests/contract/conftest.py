@@ -23,6 +23,7 @@ from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
+from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
 from tocsin.v1.topic_service_pb2_grpc import TopicServiceStub
 from tocsin_server.bootstrap.serving import Server, bootstrap
@@ -82,6 +83,9 @@ class Caller:
         self.notifications = NotificationServiceStub(channel)
         self.inbox = InboxServiceStub(channel)
         self.recipients = RecipientServiceStub(channel)
+        self.categories = CategoryServiceStub(channel)
+        self.preferences = PreferenceServiceStub(channel)
+        self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
         self.categories = CategoryServiceStub(channel)
         self.preferences = PreferenceServiceStub(channel)

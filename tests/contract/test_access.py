@@ -9,10 +9,13 @@ from google.protobuf.descriptor import MethodDescriptor
 
 from tests.contract.conftest import Key, Refusal, Tocsin, reason, refused, spec
 from tocsin.v1 import (
+    category_service_pb2,
     inbox_service_pb2,
     notification_service_pb2,
+    preference_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 from tocsin_server.domain.access import Scope
@@ -23,6 +26,9 @@ FILES = (
     notification_service_pb2,
     inbox_service_pb2,
     recipient_service_pb2,
+    category_service_pb2,
+    preference_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
     system_service_pb2,
 )
@@ -33,7 +39,8 @@ METHODS = {
     for method in service.methods
 }
 
-# The one scope that is enough for a call, beside `admin`, which has all but `operator`.
+# The one scope that is enough for a call, beside `admin`, which has all but `operator`. None for a call whose request
+# is its own credential.
 SCOPES = {
     "NotificationService.Send": "send",
     "NotificationService.SendBatch": "send",
@@ -55,6 +62,20 @@ SCOPES = {
     "RecipientService.ListRecipients": "recipients:read",
     "RecipientService.DeleteRecipient": "recipients:write",
     "RecipientService.ExportRecipient": "recipients:read",
+    "CategoryService.UpsertCategory": "categories:write",
+    "CategoryService.GetCategory": "categories:read",
+    "CategoryService.ListCategories": "categories:read",
+    "CategoryService.DeleteCategory": "categories:write",
+    "PreferenceService.GetPreferences": "preferences:read",
+    "PreferenceService.UpdatePreferences": "preferences:write",
+    "PreferenceService.ResolvePreferences": "preferences:read",
+    "PreferenceService.CreateUnsubscribeToken": "preferences:write",
+    "PreferenceService.Unsubscribe": "",
+    "TemplateService.CreateTemplateVersion": "admin",
+    "TemplateService.GetTemplate": "send",
+    "TemplateService.ListTemplates": "send",
+    "TemplateService.ActivateTemplateVersion": "admin",
+    "TemplateService.RenderTemplate": "send",
     "TenantService.CreateTenant": "operator",
     "TenantService.GetTenant": "operator",
     "TenantService.ListTenants": "operator",
@@ -95,7 +116,7 @@ async def test_a_scope_is_enough_for_its_calls_and_for_no_others(tocsin: Tocsin)
     for scope in Scope:
         key = await tocsin.create_key(scope, metadata=root.metadata)
         outcomes = {name: await outcome(tocsin, method, key.metadata) for name, method in METHODS.items()}
-        allowed = {name for name, needed in SCOPES.items() if needed == scope}
+        allowed = {name for name, needed in SCOPES.items() if needed in (scope, "")}
         if scope is Scope.ADMIN:
             allowed = {name for name, needed in SCOPES.items() if needed != "operator"}
         assert {name for name, came_to in outcomes.items() if came_to == "MALFORMED_REQUEST"} == allowed
@@ -105,7 +126,9 @@ async def test_a_scope_is_enough_for_its_calls_and_for_no_others(tocsin: Tocsin)
 async def test_once_there_is_a_key_everybody_needs_one(tocsin: Tocsin) -> None:
     assert {await outcome(tocsin, method) for method in METHODS.values()} == {"MALFORMED_REQUEST"}
     await tocsin.create_key("admin")
-    assert {await outcome(tocsin, method) for method in METHODS.values()} == {"CREDENTIALS_MISSING"}
+    for name, method in METHODS.items():
+        expected = "CREDENTIALS_MISSING" if SCOPES[name] else "MALFORMED_REQUEST"
+        assert await outcome(tocsin, method) == expected
 
 
 @pytest.mark.parametrize(

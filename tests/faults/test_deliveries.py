@@ -90,7 +90,7 @@ async def office(tmp_path: Path, servers: Servers, postgres: PostgresServer) -> 
     clock = SystemClock()
     with postgres.database() as url, planning():
         async with stored(tmp_path, clock, url=url) as store:
-            dispatch = Dispatch(Desk(store.writer, store.readers, store.readers, clock))
+            dispatch = Dispatch(Desk(store, clock))
             yield Office(store, dispatch, servers, url, tmp_path / "calls.jsonl")
 
 

@@ -14,8 +14,10 @@ from tests.support.calls import DETAILS, channel_to, reason_of
 from tests.support.processes import ServerProcess, Servers, is_serving
 from tests.support.waiting import eventually
 from tocsin.v1 import (
+    category_service_pb2,
     inbox_service_pb2,
     notification_service_pb2,
+    preference_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
     tenant_service_pb2,
@@ -29,6 +31,8 @@ FILES: tuple[FileDescriptor, ...] = (
     notification_service_pb2.DESCRIPTOR,
     recipient_service_pb2.DESCRIPTOR,
     system_service_pb2.DESCRIPTOR,
+    category_service_pb2.DESCRIPTOR,
+    preference_service_pb2.DESCRIPTOR,
     tenant_service_pb2.DESCRIPTOR,
 )
 METHODS = [

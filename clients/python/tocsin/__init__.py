@@ -73,6 +73,13 @@ from tocsin.v1.preference_service_pb2 import (
     QuietWindow,
 )
 from tocsin.v1.recipient_service_pb2 import Address, Recipient
+from tocsin.v1.template_service_pb2 import (
+    TemplateBody,
+    TemplateChannel,
+    TemplateDefinition,
+    TemplateElement,
+    TemplateValue,
+)
 
 __all__ = (
     "AbortedError",
@@ -131,7 +138,12 @@ __all__ = (
     "Subscription",
     "SummaryChanged",
     "TLSConfig",
+    "TemplateBody",
+    "TemplateChannel",
+    "TemplateDefinition",
+    "TemplateElement",
     "TemplateRef",
+    "TemplateValue",
     "Throttle",
     "TimelineContent",
     "TimelineEntry",

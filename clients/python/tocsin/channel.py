@@ -14,6 +14,7 @@ from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.preference_service_pb2_grpc import PreferenceServiceStub
 from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
+from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
 
 __all__ = ("ApiKeySource", "Stubs", "TLSConfig")
@@ -66,6 +67,7 @@ class Stubs:
         self.categories = CategoryServiceStub(channel)
         self.preferences = PreferenceServiceStub(channel)
         self.system = SystemServiceStub(channel)
+        self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
 
 

@@ -20,6 +20,7 @@ from tocsin.sending import SendOutcome, item_of, outcomes_of
 from tocsin.specs import ContentLike, SpecOptions, spec
 from tocsin.subscription import Subscription
 from tocsin.system import System
+from tocsin.templates import Templates
 from tocsin.tenants import Tenants
 from tocsin.transport import Transport
 from tocsin.v1.inbox_service_pb2 import Start
@@ -102,6 +103,7 @@ class Client:
         categories: where their notifications go, how urgent they are, how many there may be.
         preferences: what recipients want, and the tenant for them.
         system: status, sessions, API keys.
+        templates: their versions, and previews.
         tenants: tenants and quotas.
         stubs: the generated stubs, for what has no method here.
     """
@@ -114,6 +116,7 @@ class Client:
         self.categories = Categories(transport)
         self.preferences = PreferenceCenter(transport)
         self.system = System(transport)
+        self.templates = Templates(transport)
         self.tenants = Tenants(transport)
         self.stubs: Stubs = transport.stubs
 

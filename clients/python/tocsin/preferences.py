@@ -69,13 +69,13 @@ class PreferenceCenter:
         return (await self._transport.call(self._stub.UpdatePreferences, request)).preferences
 
     async def allow(
-        self, recipient: str, *, category: str = "", channel: ChannelName | Channel | None = None
+        self, recipient: str, *, category: str = "", channel: ChannelName | Channel.ValueType | None = None
     ) -> Preferences:
         """Allow a category on a channel; without a category all of them, without a channel everywhere."""
         return await self._choose(recipient, category, channel, allowed=True)
 
     async def deny(
-        self, recipient: str, *, category: str = "", channel: ChannelName | Channel | None = None
+        self, recipient: str, *, category: str = "", channel: ChannelName | Channel.ValueType | None = None
     ) -> Preferences:
         """Deny a category on a channel; without a category all of them, without a channel everywhere."""
         return await self._choose(recipient, category, channel, allowed=False)
@@ -90,7 +90,9 @@ class PreferenceCenter:
         request = ResolvePreferencesRequest(recipient=recipient, categories=categories)
         return await self._transport.call(self._stub.ResolvePreferences, request)
 
-    async def unsubscribe_token(self, recipient: str, category: str, channel: ChannelName | Channel) -> str:
+    async def unsubscribe_token(
+        self, recipient: str, category: str, channel: ChannelName | Channel.ValueType
+    ) -> str:
         """A token for `unsubscribe`, to be put into a message's link or header. It never expires."""
         request = CreateUnsubscribeTokenRequest(
             recipient=recipient, category=category, channel=enum_value(Channel, channel)
@@ -103,7 +105,7 @@ class PreferenceCenter:
         return await self._transport.call(self._stub.Unsubscribe, request)
 
     async def _choose(
-        self, recipient: str, category: str, channel: ChannelName | Channel | None, *, allowed: bool
+        self, recipient: str, category: str, channel: ChannelName | Channel.ValueType | None, *, allowed: bool
     ) -> Preferences:
         number = Channel.CHANNEL_UNSPECIFIED if channel is None else enum_value(Channel, channel)
         choice = PreferenceChoice(category=category, channel=number, allowed=allowed)

@@ -13,6 +13,7 @@ import tocsin_server
 from tocsin_server.bootstrap.optional import Refused, joined_fleet, tls_credentials, token_verifier, watching
 from tocsin_server.bootstrap.port import announce
 from tocsin_server.channels.log import LogProvider
+from tocsin_server.content.renderer import LiquidRenderer
 from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.listening import refusal_to_listen
 from tocsin_server.domain.time import SECOND, Micros
@@ -42,6 +43,7 @@ from tocsin_server.service.sending import Sending
 from tocsin_server.service.session import SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
 from tocsin_server.service.status import Component, QueueReport, Status, StatusSources, StreamReport
+from tocsin_server.service.template_cache import TemplateCache
 from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.service.tenants import TenantDirectory, Tenants
@@ -171,6 +173,9 @@ async def bootstrap(
         # What is done.
         codec, cursors = WireCodec(), Cursors(store.facts)
         page_tokens = PageTokens(store.facts.cursor_key)
+        renderer = LiquidRenderer()
+        template_cache = TemplateCache(store.templates, renderer, codec)
+        templates = Templates(writer, store.templates, renderer, codec, page_tokens, clock, template_cache)
         hub = Hub(codec, metrics, bus)
         parts = SessionParts(
             hub=hub,
@@ -196,7 +201,6 @@ async def bootstrap(
         )
         rates = SendRates(*quota)
         shared_rates = SharedSendRates(fleet.buckets, rates, *quota) if fleet.buckets is not None else None
-        templates = Templates()
         facts = SendFacts(policies, store.recipients, providers.enabled)
         releases = Releases(writer, store.plans, clock, facts, templates)
         timers = ClockWorker(readers, releases.fire, clock, timing)
@@ -271,6 +275,7 @@ async def bootstrap(
                 clock,
                 authenticator.still_valid,
             ),
+            templates=templates,
             tenants=Tenants(writer, store.tenants, codec, page_tokens, catch_up),
             api_keys=ApiKeys(writer, store.api_keys, codec, page_tokens, clock, catch_up),
             status=status,
@@ -304,6 +309,7 @@ async def bootstrap(
         loops = {
             "credentials": authenticator.run,
             "policies": policy_watch.run,
+            "templates": template_cache.run,
             "sessions": sessions.pulse,
             "bus": bus.run,
             "poll": poll.run,

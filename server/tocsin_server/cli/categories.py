@@ -11,7 +11,7 @@ from typer import Argument, BadParameter, Option, Typer
 import tocsin
 from tocsin.v1.category_service_pb2 import ListCategoriesResponse, ThrottleOverflow, ThrottleScope
 from tocsin.v1.notification_pb2 import Channel, Priority
-from tocsin.values import ChannelName, PriorityName, enum_name, enum_value
+from tocsin.values import PriorityName, enum_name, enum_value
 from tocsin_server.cli import values
 from tocsin_server.cli.asking import Yes, confirmed
 from tocsin_server.cli.connection import Session, command
@@ -24,6 +24,14 @@ _THROTTLE = re.compile(
 )
 
 Name = Annotated[str, Argument(help="The category's name.")]
+
+
+def _channel(text: str) -> int:
+    """Raises BadParameter."""
+    try:
+        return enum_value(Channel, text)
+    except ValueError as error:
+        raise BadParameter(str(error)) from None
 
 
 def _throttle(text: str) -> tocsin.Throttle:
@@ -91,7 +99,12 @@ async def upsert(
     display_name: Annotated[str | None, Option(help="Name to show.")] = None,
     description: Annotated[str | None, Option(help="What it is about.")] = None,
     channel: Annotated[
-        list[ChannelName] | None, Option(help="Where its notifications go; repeatable, replaces all of them.")
+        list[int] | None,
+        Option(
+            parser=_channel,
+            metavar="CHANNEL",
+            help="Where its notifications go: inbox, email, push, …; repeatable, replaces all of them.",
+        ),
     ] = None,
     mandatory: Annotated[
         bool | None, Option("--mandatory/--optional", help="Whether no preference denies it.")
@@ -124,7 +137,7 @@ async def upsert(
         changed.description = description
         fields.append("description")
     if channel is not None:
-        changed.channels.extend(enum_value(Channel, name) for name in channel)
+        changed.channels.extend(map(Channel.ValueType, channel))
         fields.append("channels")
     if mandatory is not None:
         changed.mandatory = mandatory

@@ -26,6 +26,8 @@ _HINTS = {
     "REQUEST_ID_REUSED": "Use another --request-id for another notification.",
     "SESSION_NOT_FOUND": "`tocsin sessions list` shows those that are open.",
     "API_KEY_NOT_FOUND": "`tocsin keys list` shows all of them.",
+    "TEMPLATE_NOT_FOUND": "`tocsin templates list` shows all of them; `tocsin templates activate` activates a version.",
+    "TEMPLATE_VERSION_NOT_FOUND": "`tocsin templates show` lists the versions of a template.",
     "TENANT_NOT_FOUND": "`tocsin tenants list` shows all of them.",
     "CATEGORY_NOT_FOUND": "`tocsin categories list` shows those that are defined.",
     "STORAGE_UNAVAILABLE": "Nothing was written. `tocsin status` says what is wrong.",

@@ -23,6 +23,7 @@ _MODULES = {
     "status": "status",
     "sessions": "sessions",
     "keys": "keys",
+    "templates": "templates",
     "tenants": "tenants",
     "recipients": "recipients",
     "categories": "categories",

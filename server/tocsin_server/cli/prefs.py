@@ -110,7 +110,8 @@ async def clear(
 ) -> None:
     """Take back what was allowed or denied: what is below decides then."""
     who = _whose(recipient, default)
-    key = PreferenceKey(category=category, channel=enum_value(Channel, channel) if channel else None)
+    number = enum_value(Channel, channel) if channel else Channel.CHANNEL_UNSPECIFIED
+    key = PreferenceKey(category=category, channel=number)
     async with session.connect() as client:
         _show(session, await client.preferences.update(who, clear_choices=[key]))
 

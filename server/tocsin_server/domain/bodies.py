@@ -5,7 +5,7 @@ A body is rendered from a template that has one for the channel, or derived from
 
 from tocsin_server.domain.content import Content, derive_fallback_text, plain_text
 from tocsin_server.domain.notification import Channel
-from tocsin_server.domain.value import Value
+from tocsin_server.domain.value import Value, replace
 
 SMS_MAX_CHARS = 306
 """Two joined messages of the usual alphabet; each costs as much as one."""
@@ -41,6 +41,20 @@ def derive_body(content: Content, channel: Channel) -> ChannelBody:
             return ChannelBody(channel, text=_cut(text, SMS_MAX_CHARS))
         case _:
             return ChannelBody(channel, text=text, title=_one_line(title))
+
+
+def completed(body: ChannelBody, content: Content) -> ChannelBody:
+    """The body, with what it leaves empty as it is derived from the content.
+
+    Its HTML stands for a text: readers that show no HTML are then shown what the content says.
+    """
+    derived = derive_body(content, body.channel)
+    return replace(
+        body,
+        subject=_one_line(body.subject) or derived.subject,
+        text=body.text or derived.text,
+        title=_one_line(body.title) or derived.title,
+    )
 
 
 def _whole_text(content: Content) -> str:

@@ -16,10 +16,11 @@ from tocsin_server.domain.cursor import Cursor
 from tocsin_server.domain.delivery import Attempted, Delivery
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
-from tocsin_server.domain.notification import Channel, Decision, Disposition, NotificationSpec
+from tocsin_server.domain.notification import Decision, Disposition, NotificationSpec
 from tocsin_server.domain.preferences import Preferences, PreferencesChange
 from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.topic import Topic
@@ -130,13 +131,13 @@ class ShownContent(Value, frozen=True):
 
     content: bytes
     """The notification's field `content`."""
-    bodies: tuple[tuple[Channel, bytes], ...] = ()
-    """What a template says for channels of their own; the others show the content in their way."""
+    bodies: tuple[ChannelBody, ...] = ()
+    """Of channels that show something of their own; the others show the content in their way."""
 
     @property
     def size(self) -> int:
-        """In bytes."""
-        return len(self.content) + sum(len(body) for _, body in self.bodies)
+        """About how many bytes that is."""
+        return len(self.content) + sum(len(body.text) + len(body.html) for body in self.bodies)
 
 
 class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):
@@ -347,6 +348,35 @@ class ChangeDefaultPreferences(Command[PreferencesReceipt], frozen=True, kw_only
     """Changes the tenant's default. Raises LimitReached, CategoryNotFound, CategoryMandatory."""
 
     change: PreferencesChange
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+class TemplateReceipt(Value, frozen=True):
+    """A template after a version was created, and the version's number."""
+
+    template: Template
+    version: int
+
+
+class CreateTemplateVersion(Command[TemplateReceipt], frozen=True, kw_only=True):
+    """Adds a version, with the first one the template. Raises TemplateLimitExceeded."""
+
+    name: str
+    definition: bytes
+    activate: bool
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + len(self.definition)
+
+
+class ActivateTemplateVersion(Command[Template], frozen=True, kw_only=True):
+    """Makes a version the active one. Raises TemplateNotFound, TemplateVersionNotFound."""
+
+    name: str
+    version: int
 
 
 # --- topics -----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,8 @@
     TocsinError                         reason, public message, metadata
     ├── Invalid                         the request breaks a rule
     │   ├── InvalidFields               … with the list of them
+    │   │   ├── TemplateInvalid
+    │   │   └── TemplateDataInvalid
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
     │   ├── FilterInvalid
@@ -18,7 +20,8 @@
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
     │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
-    │   └── CategoryNotFound, TopicNotFound, BroadcastNotFound
+    │   ├── CategoryNotFound, TopicNotFound, BroadcastNotFound
+    │   └── TemplateNotFound, TemplateVersionNotFound
     ├── NotificationFinal               the notification cannot change any more
     ├── BroadcastFinal                  neither can the broadcast
     ├── CategoryMandatory               nobody can be left out of it
@@ -32,6 +35,7 @@
     ├── Exhausted                       a limit is reached
     │   ├── MessageTooLarge, LimitReached
     │   ├── TooManyRequests, TooManyStreams, QueueFull, RateLimited
+    │   ├── TemplateLimitExceeded
     │   └── QuotaExceeded
     ├── Unavailable                     try again later
     │   ├── StorageUnavailable
@@ -83,12 +87,29 @@ class Invalid(TocsinError):
 class InvalidFields(Invalid):
     """Fields of the request break rules."""
 
-    def __init__(self, violations: list[Violation]) -> None:
+    says = "The request breaks {count} rule(s): {fields}."
+
+    def __init__(self, violations: list[Violation], **metadata: object) -> None:
         self.violations = violations
         fields = ", ".join(dict.fromkeys(violation.field for violation in violations[:5]))
-        super().__init__(
-            f"The request breaks {len(violations)} rule(s): {fields}.", violations=len(violations)
-        )
+        super().__init__(self.says.format(count=len(violations), fields=fields))
+        self.metadata = {
+            key: str(value) for key, value in {"violations": len(violations), **metadata}.items()
+        }
+
+
+class TemplateInvalid(InvalidFields):
+    """The template cannot be read."""
+
+    reason = "TEMPLATE_INVALID"
+    says = "The template cannot be read: {fields}."
+
+
+class TemplateDataInvalid(InvalidFields):
+    """The template makes nothing of its data that can be shown."""
+
+    reason = "TEMPLATE_DATA_INVALID"
+    says = "The template makes nothing of its data that can be shown: {fields}."
 
 
 class MalformedRequest(Invalid):
@@ -215,6 +236,18 @@ class CategoryMandatory(TocsinError):
     """The category is mandatory: it cannot be denied."""
 
     reason = "CATEGORY_MANDATORY"
+
+
+class TemplateNotFound(NotFound):
+    """There is no such template, or none of its versions is active."""
+
+    reason = "TEMPLATE_NOT_FOUND"
+
+
+class TemplateVersionNotFound(NotFound):
+    """The template has no such version."""
+
+    reason = "TEMPLATE_VERSION_NOT_FOUND"
 
 
 class TopicNotFound(NotFound):
@@ -351,6 +384,12 @@ class QuotaExceeded(Exhausted):
     """A quota of the tenant is used up."""
 
     reason = "QUOTA_EXCEEDED"
+
+
+class TemplateLimitExceeded(Exhausted):
+    """A limit of templates is reached."""
+
+    reason = "TEMPLATE_LIMIT_EXCEEDED"
 
 
 class Unavailable(TocsinError):

@@ -10,15 +10,19 @@ from hashlib import blake2b
 import msgspec
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from tocsin.v1 import error_reason_pb2, inbox_service_pb2, notification_pb2
+from tocsin.v1 import error_reason_pb2, inbox_service_pb2, notification_pb2, template_service_pb2
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.entry import StoredEntry
 from tocsin_server.domain.ids import ID_CHARS, format_id
 from tocsin_server.domain.inbox import Attention, Counts, InboxChange, Shelf, Status, attention_of, shelf_of
 from tocsin_server.domain.notification import Actor, NotificationSpec, NotificationState, Priority
 from tocsin_server.domain.sending import Draft
+from tocsin_server.domain.template import TemplateDefinition
 from tocsin_server.domain.time import SECOND, Micros
-from tocsin_server.rpc.convert.content import content_from
+from tocsin_server.rpc.convert.content import content_from, content_message, shown_content
+from tocsin_server.rpc.convert.templates import definition_from, definition_message
+from tocsin_server.rpc.rules import ContentRules
+from tocsin_server.rpc.validation import Shape
 from tocsin_server.rpc.wire import delimited, tag, varint
 
 _FINGERPRINT_VERSION = b"\x01"
@@ -34,6 +38,7 @@ class WireCodec:
         self._notification = _NotificationTags()
         self._stream = _StreamTags()
         self._state = _StateEncoder()
+        self._content_shape = Shape(ContentRules())
         # Read at every entry of every stream.
         self._revision = self._notification.revision
 
@@ -48,6 +53,20 @@ class WireCodec:
     def content(self, encoded: bytes) -> Content:
         """What the encoded field `content` says."""
         return content_from(notification_pb2.Notification.FromString(encoded).content)
+
+    def encode_content(self, content: Content) -> bytes:
+        """The field `content`, with its plain text. Raises InvalidFields."""
+        message = content_message(content)
+        self._content_shape.check(message, message.SerializeToString(), "content.")
+        return shown_content(message)
+
+    def encode_definition(self, definition: TemplateDefinition) -> bytes:
+        """A TemplateDefinition."""
+        return definition_message(definition).SerializeToString()
+
+    def definition(self, encoded: bytes) -> TemplateDefinition:
+        """What a TemplateDefinition says."""
+        return definition_from(template_service_pb2.TemplateDefinition.FromString(encoded))
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """All fields that never change, but for the trace parent."""

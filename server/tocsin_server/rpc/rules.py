@@ -3,12 +3,15 @@
 One function a message; `Rules.broken` finds it by the message's class.
 """
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
+from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import Value as StructValue
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tocsin.v1 import category_service_pb2 as categories
@@ -18,12 +21,14 @@ from tocsin.v1 import notification_service_pb2 as notifications
 from tocsin.v1 import preference_service_pb2 as preferences
 from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import system_service_pb2 as system
+from tocsin.v1 import template_service_pb2 as templates
 from tocsin.v1 import tenant_service_pb2 as tenants
 from tocsin_server.domain.category import CATEGORY_FIELDS
 from tocsin_server.domain.errors import Violation
 from tocsin_server.domain.local_time import zone_names
 from tocsin_server.domain.preferences import PREFERENCE_FIELDS
 from tocsin_server.domain.recipient import PROFILE_FIELDS
+from tocsin_server.domain.template import MAX_DEFINITION_BYTES
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY
 from tocsin_server.domain.value import field_names
@@ -37,6 +42,9 @@ _SECOND_OF_2000 = 946_684_800
 _LAST_SECOND = 253_402_300_799
 """9999-12-31, the last that protobuf knows."""
 _FARTHEST_AHEAD = 366 * DAY
+_MAX_DATA_BYTES = 64 << 10
+_MAX_DATA_VALUES = 5_000
+_MAX_DATA_DEPTH = 16
 
 _Rule = Callable[[Any, str], Iterable[Violation]]
 
@@ -62,6 +70,8 @@ class Rules:
             preferences.UpdatePreferencesRequest: self._update_preferences,
             system.CreateApiKeyRequest: self._create_api_key,
             tenants.UpdateQuotasRequest: self._update_quotas,
+            templates.CreateTemplateVersionRequest: self._create_template_version,
+            templates.RenderTemplateRequest: self._render_template,
         }
 
     def broken(self, message: Message, path: str) -> Iterable[Violation]:
@@ -91,6 +101,8 @@ class Rules:
             "channel",
         )
         yield from _content(spec.content, f"{path}content")
+        if spec.HasField("template"):
+            yield from data_violations(spec.template.data, f"{path}template.data")
 
     def _revise(self, request: notifications.ReviseNotificationRequest, path: str) -> Iterator[Violation]:
         return _content(request.content, f"{path}content")
@@ -172,12 +184,99 @@ class Rules:
     def _update_quotas(self, request: tenants.UpdateQuotasRequest, path: str) -> Iterator[Violation]:
         return _known_fields(request.update_mask.paths, frozenset(field_names(Quotas)), f"{path}update_mask")
 
+    # --- templates ----------------------------------------------------------------------------------------------------
+
+    def _create_template_version(
+        self, request: templates.CreateTemplateVersionRequest, path: str
+    ) -> Iterator[Violation]:
+        return definition_violations(request.definition, f"{path}definition")
+
+    def _render_template(self, request: templates.RenderTemplateRequest, path: str) -> Iterator[Violation]:
+        if request.HasField("definition"):
+            yield from definition_violations(request.definition, f"{path}definition")
+        yield from data_violations(request.template.data, f"{path}template.data")
+        yield from data_violations(request.data, f"{path}data")
+        zone = request.recipient.time_zone
+        if zone and zone not in zone_names():
+            yield Violation(f"{path}recipient.time_zone", "must be an IANA time zone, such as Europe/Lisbon")
+
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _not_far_ahead(self, time: Timestamp, field: str) -> Iterator[Violation]:
         yield from _valid_time(time, field, _SECOND_OF_2000)
         if micros(time) > self._clock.now() + _FARTHEST_AHEAD:
             yield Violation(field, "must be at most 366 days ahead")
+
+
+class ContentRules:
+    """The rules of content that is not part of a request."""
+
+    def broken(self, message: Message, path: str) -> Iterable[Violation]:
+        """The rules that it breaks; `path` leads to its kind."""
+        assert isinstance(message, notification.Content)
+        return _content(message, path.removesuffix("."))
+
+
+def definition_violations(definition: templates.TemplateDefinition, path: str) -> Iterator[Violation]:
+    """What keeps a definition from being read: its texts may say what they like, all else is as in any content."""
+    if definition.ByteSize() > MAX_DEFINITION_BYTES:
+        yield Violation(path, f"must be at most {MAX_DEFINITION_BYTES:,} bytes")
+        return
+    for index, body in enumerate(definition.bodies):
+        place = f"{path}.bodies[{index}].content"
+        if body.content.WhichOneof("kind") is None:
+            yield Violation(place, "must have a kind")
+            continue
+        yield from _unknown_values(body.content, f"{place}.")
+        for number, field in enumerate(body.content.interactive.inputs):
+            if not field.kind:
+                yield Violation(f"{place}.interactive.inputs[{number}].kind", "must be set")
+        for number, entry in enumerate(body.content.timeline.entries):
+            if entry.HasField("time"):
+                yield from _valid_time(entry.time, f"{place}.timeline.entries[{number}].time", _FIRST_SECOND)
+
+
+def data_violations(data: Struct, path: str) -> Iterator[Violation]:
+    """What makes a template's data too large, too deep, or no JSON."""
+    if data.ByteSize() > _MAX_DATA_BYTES:
+        yield Violation(path, f"must be at most {_MAX_DATA_BYTES:,} bytes")
+        return
+    count = 0
+    waiting: list[tuple[StructValue, int]] = [(value, 1) for value in data.fields.values()]
+    while waiting:
+        value, depth = waiting.pop()
+        count += 1
+        if count > _MAX_DATA_VALUES or depth > _MAX_DATA_DEPTH:
+            yield Violation(
+                path, f"must have at most {_MAX_DATA_VALUES:,} values and {_MAX_DATA_DEPTH} levels"
+            )
+            return
+        kind = value.WhichOneof("kind")
+        if kind == "number_value" and not math.isfinite(value.number_value):
+            yield Violation(path, "must have finite numbers")
+            return
+        if kind == "string_value" and "\0" in value.string_value:
+            yield Violation(path, "must not contain the character NUL")
+            return
+        if kind == "struct_value":
+            waiting += ((inner, depth + 1) for inner in value.struct_value.fields.values())
+        elif kind == "list_value":
+            waiting += ((inner, depth + 1) for inner in value.list_value.values)
+
+
+def _unknown_values(message: Message, path: str) -> Iterator[Violation]:
+    """Numbers that an enum has no name for."""
+    for field, value in message.ListFields():
+        name = path + field.name
+        if field.enum_type is not None:
+            if value not in field.enum_type.values_by_number:
+                yield Violation(name, "must be one of the defined values")
+        elif field.type == FieldDescriptor.TYPE_MESSAGE:
+            if field.is_repeated:
+                for index, item in enumerate(value):
+                    yield from _unknown_values(item, f"{name}[{index}].")
+            else:
+                yield from _unknown_values(value, f"{name}.")
 
 
 def strings_in(message: Message, path: str) -> Iterator[tuple[str, str]]:

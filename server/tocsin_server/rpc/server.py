@@ -19,6 +19,7 @@ from tocsin_server.rpc.servicers.notifications import NotificationServicer
 from tocsin_server.rpc.servicers.preferences import PreferenceServicer
 from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
+from tocsin_server.rpc.servicers.templates import TemplateServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
 from tocsin_server.rpc.servicers.topics import TopicServicer
 from tocsin_server.rpc.standard import StandardServices
@@ -35,6 +36,7 @@ from tocsin_server.service.recipients import Recipients
 from tocsin_server.service.sending import Sending
 from tocsin_server.service.sessions import Sessions
 from tocsin_server.service.status import Status
+from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import Tenants
 from tocsin_server.service.topics import Topics
 
@@ -60,6 +62,7 @@ class Services:
     broadcasts: Broadcasts
     categories: Categories
     preferences: PreferenceCenter
+    templates: Templates
     tenants: Tenants
     api_keys: ApiKeys
     status: Status
@@ -191,6 +194,7 @@ def _servicers(
         BroadcastServicer(services.broadcasts, shape),
         CategoryServicer(services.categories),
         PreferenceServicer(services.preferences),
+        TemplateServicer(services.templates),
         TenantServicer(services.tenants),
         system,
     )

@@ -10,7 +10,7 @@ import protovalidate
 from google.protobuf.message import Message
 
 from tocsin_server.domain.errors import InvalidFields, Violation
-from tocsin_server.rpc.rules import Rules, strings_in
+from tocsin_server.rpc.rules import ContentRules, Rules, strings_in
 
 _NUL = b"\0"
 _MAX_KEY_CHARS = 64
@@ -19,7 +19,7 @@ _MAX_KEY_CHARS = 64
 class Shape:
     """Checks messages against all rules."""
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules | ContentRules) -> None:
         self._collect = protovalidate.Validator().collect_violations
         self._rules = rules
 

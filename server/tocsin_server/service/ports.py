@@ -31,6 +31,14 @@ from tocsin_server.domain.policy import TenantPolicy
 from tocsin_server.domain.recipient import Recipient, RecipientFacts
 from tocsin_server.domain.recipient_class import RecipientClass
 from tocsin_server.domain.sending import Draft, Kept, Plan
+from tocsin_server.domain.template import (
+    Data,
+    Rendered,
+    RenderFacts,
+    StoredVersion,
+    Template,
+    TemplateDefinition,
+)
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.topic import Member, Topic
@@ -203,6 +211,60 @@ class PolicyReader(Protocol):
 
     async def policy_versions(self, tenants: Sequence[str]) -> dict[str, int]:
         """The version of each: what differs from what was read has changed since."""
+
+
+class TemplateReader(Protocol):
+    """Reads templates."""
+
+    async def templates(self, tenant: str, after: str, limit: int) -> list[Template]:
+        """By name, from above `after`."""
+
+    async def template(self, tenant: str, name: str) -> Template | None:
+        """One template."""
+
+    async def named_templates(self, names: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Template]:
+        """Those that exist of the names of each tenant, by (tenant, name); a statement a tenant."""
+
+    async def template_version(self, tenant: str, name: str, number: int) -> StoredVersion | None:
+        """One version, which never changes."""
+
+    async def template_versions(self, tenant: str, name: str) -> list[tuple[int, Micros]]:
+        """The number and the create time of every version, newest first."""
+
+
+class CompiledTemplate(Protocol):
+    """A version that is ready to be rendered. Reads no clock, does no input or output.
+
+    What one rendering may do is bounded, in steps and in characters, so that it takes at most about 50 ms and a few
+    megabytes, whatever the version and the data are.
+    """
+
+    def personal(self, locale: str) -> bool:
+        """Whether what a locale's recipients are shown depends on who they are: the variable `recipient` is used."""
+
+    def zoned(self, locale: str) -> bool:
+        """Whether it depends on their time zone."""
+
+    def render(self, data: Data, facts: RenderFacts, now: Micros) -> Rendered:
+        """What the recipient is shown; the rules of content are not checked.
+
+        Raises TemplateDataInvalid, whose fields are variables (`data.order.number`) where they are missing, all of
+        them, and else fields of the body (`content.simple.title`); TemplateLimitExceeded.
+        """
+
+
+class Renderer(Protocol):
+    """Makes definitions ready. The same definition gives the same on every replica."""
+
+    def prepared(self, definition: TemplateDefinition) -> TemplateDefinition:
+        """The definition as it is kept: read once, every MJML made into HTML. May take 100 ms; not for the event loop.
+
+        Raises TemplateInvalid, whose fields begin at the definition: `bodies[0].content.simple.title`; FeatureNotBuilt
+        where there is MJML and no library for it.
+        """
+
+    def compiled(self, definition: TemplateDefinition) -> CompiledTemplate:
+        """One that `prepared` gave; never fails."""
 
 
 class TopicReader(Protocol):
@@ -502,6 +564,19 @@ class Codec(Protocol):
 
     def content(self, encoded: bytes) -> Content:
         """What a notification's encoded field `content` says."""
+
+    def encode_content(self, content: Content) -> bytes:
+        """A notification's encoded field `content`, with its plain text.
+
+        Raises InvalidFields where the content breaks the rules that hold for those that senders write; fields begin
+        with `content`.
+        """
+
+    def encode_definition(self, definition: TemplateDefinition) -> bytes:
+        """A template's definition as it is kept."""
+
+    def definition(self, encoded: bytes) -> TemplateDefinition:
+        """What an encoded definition says."""
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """The notification's fields that never change, but for the trace parent."""

@@ -9,7 +9,7 @@ from tocsin_server.domain.entry import NotificationFilter, StoredEntry
 from tocsin_server.domain.errors import RecipientNotAllowed, RecipientNotFound, TocsinError
 from tocsin_server.domain.inbox import Counts
 from tocsin_server.domain.notification import Event
-from tocsin_server.domain.preferences import Preferences
+from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
 from tocsin_server.domain.recipient import UNKNOWN_RECIPIENT, Profile, Recipient
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.cursors import Cursors
@@ -140,7 +140,8 @@ class Recipients:
         inbox = (await self._inboxes.heads(tenant, [key])).get(key)
         yield inbox.counts if inbox is not None else Counts()
         facts = (await self._reader.profiles(tenant, (key,))).get(key, UNKNOWN_RECIPIENT)
-        yield visible(principal, facts.preferences)
+        if facts.preferences != NO_PREFERENCES:
+            yield visible(principal, facts.preferences)
         async for notification in self._exported_notifications(tenant, key):
             if not principal.categories or matches(principal.categories, notification.entry.category):
                 yield notification

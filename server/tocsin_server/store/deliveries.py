@@ -16,7 +16,6 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.delivery import (
     EVENTS,
     OPEN,
-    RETRIES,
     Delivery,
     DeliveryState,
     NewDelivery,
@@ -24,6 +23,7 @@ from tocsin_server.domain.delivery import (
     recorded,
 )
 from tocsin_server.domain.notification import Channel, Event
+from tocsin_server.domain.retry import RETRIES
 from tocsin_server.domain.tenant import TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import field_names, replace
@@ -44,7 +44,8 @@ _SELECT = f"SELECT {', '.join(_COLUMNS)} FROM deliveries"
 # The hint keeps SQLite from reading all of a tenant's. What another replica is claiming is left to it.
 _SELECT_DUE = f"""
     {_SELECT} INDEXED BY deliveries_by_claim_time
-    WHERE claim_time <= ? AND tenant IN (SELECT name FROM tenants WHERE state {{in_keys}})
+    WHERE claim_time <= ?
+        AND EXISTS (SELECT 1 FROM tenants WHERE name = deliveries.tenant AND tenants.state {{in_keys}})
     ORDER BY claim_time LIMIT {{limit}} {{skip_locked}}"""
 
 # Whoever locks several takes them in this order.

@@ -12,6 +12,7 @@ from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.recipient import Recipient
+from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.topic import Topic
@@ -36,6 +37,8 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.DELETE_CATEGORY: Category,
     RequestSpace.UPDATE_PREFERENCES: commands.PreferencesReceipt,
     RequestSpace.UNSUBSCRIBE: commands.PreferencesReceipt,
+    RequestSpace.CREATE_TEMPLATE_VERSION: commands.TemplateReceipt,
+    RequestSpace.ACTIVATE_TEMPLATE_VERSION: Template,
     RequestSpace.CREATE_BROADCAST: Broadcast,
     RequestSpace.CANCEL_BROADCAST: Broadcast,
     RequestSpace.CREATE_TOPIC: Topic,

@@ -215,8 +215,8 @@ def release_later(transaction: Transaction, draft: Draft, plan: Plan) -> None:
 def add_bodies(transaction: Transaction, plan: Plan, shown: ShownContent) -> dict[Channel, int]:
     """Stores what the channels that are used show of their own; the ids of the contents."""
     used = {planned.channel for planned in plan.deliveries}
-    bodies = [(channel, body) for channel, body in shown.bodies if channel in used]
+    bodies = [body for body in shown.bodies if body.channel in used]
     if not bodies:
         return {}
-    ids = transaction.add_contents([body for _, body in bodies])
-    return dict(zip((channel for channel, _ in bodies), ids, strict=True))
+    ids = transaction.add_contents([msgpack.encode(body) for body in bodies])
+    return dict(zip((body.channel for body in bodies), ids, strict=True))

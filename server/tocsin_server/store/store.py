@@ -27,6 +27,7 @@ from tocsin_server.store import (
     requests,
     retention,
     sends,
+    templates,
     tenants,
     timers,
     topics,
@@ -60,6 +61,8 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.ExpireEntries: retention.expire_entries,
     commands.PruneInboxes: retention.prune_inboxes,
     commands.PruneHistory: retention.prune_history,
+    commands.CreateTemplateVersion: templates.create_template_versions,
+    commands.ActivateTemplateVersion: templates.activate_template_versions,
     commands.CreateTenant: tenants.create_tenants,
     commands.ChangeTenant: tenants.change_tenants,
     commands.EraseTenant: tenants.erase_tenants,
@@ -114,6 +117,7 @@ class Store:
     categories: categories.CategoryRows
     policies: policies.PolicyRows
     deliveries: deliveries.DeliveryRows
+    templates: templates.TemplateRows
     tenants: tenants.TenantRows
     topics: topics.TopicRows
     broadcasts: broadcast_rows.BroadcastRows
@@ -148,6 +152,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 categories.CategoryRows(pool),
                 policies.PolicyRows(pool),
                 deliveries.DeliveryRows(pool),
+                templates.TemplateRows(pool),
                 tenants.TenantRows(pool),
                 topics.TopicRows(pool),
                 broadcast_rows.BroadcastRows(pool, clock),

@@ -53,6 +53,8 @@ _DELETE_ROWS = tuple(
         ("recipient_classes", "id"),
         ("categories", "tenant, name"),
         ("tenant_policies", "tenant"),
+        ("template_versions", "tenant, name, version"),
+        ("templates", "tenant, name"),
         ("requests", "pk"),
         ("api_keys", "id"),
     )

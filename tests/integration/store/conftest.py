@@ -4,11 +4,12 @@ The tests know the ports and the commands, and nothing of tables; those of one e
 """
 
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.deliveries import planning
 from tests.support.desk import Desk
 from tests.support.stores import TurnedClock, stored
 from tocsin_server.service.ports import Committed
@@ -17,6 +18,13 @@ from tocsin_server.store.sqlite.database import open_database
 from tocsin_server.store.store import Store
 
 MakeDesk = Callable[[str], Desk]
+
+
+@pytest.fixture(autouse=True)
+def plannable() -> Iterator[None]:
+    """Deliveries can be planned by a command of the tests."""
+    with planning():
+        yield
 
 
 @pytest.fixture

@@ -1,12 +1,11 @@
 """Deliveries: claimed by one at a time, recorded by whoever holds the claim, and gone with their notification."""
 
 import asyncio
-from collections.abc import Iterator
 
 import pytest
 
 from tests.integration.store.conftest import MakeDesk
-from tests.support.deliveries import LEASE, Dispatch, planning
+from tests.support.deliveries import LEASE, Dispatch
 from tests.support.desk import Desk
 from tests.support.stores import QUOTAS, START, TurnedClock
 from tocsin_server.domain.bodies import ChannelBody
@@ -19,7 +18,6 @@ from tocsin_server.domain.commands import (
     RecordOutcome,
 )
 from tocsin_server.domain.delivery import (
-    RETRIES,
     Attempted,
     Bounced,
     Delivery,
@@ -29,16 +27,11 @@ from tocsin_server.domain.delivery import (
     Sent,
 )
 from tocsin_server.domain.notification import Channel, EventKind
+from tocsin_server.domain.retry import RETRIES
 from tocsin_server.domain.tenant import TenantState
 from tocsin_server.domain.time import DAY, HOUR, MINUTE, SECOND
 from tocsin_server.service.ports import Committed, DeliveryBacklog
 from tocsin_server.store.store import Store
-
-
-@pytest.fixture(autouse=True)
-def known_command() -> Iterator[None]:
-    with planning():
-        yield
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.deliveries import Dispatch, planning
+from tests.support.deliveries import Dispatch
 from tests.support.desk import Desk
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain import commands
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
     ChangeTenant,
     Command,
@@ -64,55 +65,54 @@ async def test_what_is_said_to_remove_rows_does(
     """And nothing else does: every command that removes rows of a table is named with it."""
     removed: dict[str, set[str]] = {name: set() for name in described()}
 
-    with planning():
-        async with stored(tmp_path, clock) as store:
-            desk = Desk(store, clock)
+    async with stored(tmp_path, clock) as store:
+        desk = Desk(store, clock)
 
-            async def watch(command: Command[Any]) -> None:
-                del statements[:]
-                await desk.submit(command)
-                for statement in statements:
-                    deleting = re.match(r"\s*DELETE FROM (\w+)\b", statement)
-                    if deleting and deleting[1] in removed:
-                        removed[deleting[1]].add(type(command).__name__)
+        async def watch(command: Command[Any]) -> None:
+            del statements[:]
+            await desk.submit(command)
+            for statement in statements:
+                deleting = re.match(r"\s*DELETE FROM (\w+)\b", statement)
+                if deleting and deleting[1] in removed:
+                    removed[deleting[1]].add(type(command).__name__)
 
-            dispatch = Dispatch(desk)
+        dispatch = Dispatch(desk)
 
-            async def gone() -> None:
-                await desk.cancel(await dispatch.plan(START))
+        async def gone() -> None:
+            await desk.cancel(await dispatch.plan(START))
 
-            stored_id = (await desk.send()).notification_id
-            await watch(
-                commands.ReviseNotification(tenant="default", id=stored_id, content=b"", renotify=False)
-            )
-            await watch(ExpireEntries(tenant="", entries=(("default", stored_id),)))
-            cancelled = (await desk.send()).notification_id
-            await watch(commands.CancelNotifications(tenant="default", ids=(cancelled,)))
-            await desk.send(expire_time=START + HOUR)
-            clock.time += HOUR
-            (timer,) = await store.readers.due_timers(clock.time, 10)
-            await watch(commands.FireTimer(tenant="default", timer=timer))
-            await gone()
-            inboxes = (("default", "ada"),)
-            await watch(commands.PruneInboxes(tenant="", inboxes=inboxes, cutoff=clock.time + 1))
-            await desk.acknowledge(await desk.inbox(), 1)
-            await watch(
-                PruneHistory(
-                    tenant="", requests_before=0, events_before=0, positions_before=0, slots_before=0
-                )
-            )
-            await dispatch.plan(START)
-            await desk.submit(commands.CreateTopic(tenant="default", topic="news", display_name=""))
-            for recipient in ("ada", "bob", "carol"):
-                await desk.add_members("news", recipient)
-            await watch(commands.RemoveMembers(tenant="default", topic="news", recipients=("bob",)))
-            await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
-            await desk.submit(commands.DeleteTopic(tenant="default", topic="news"))
-            (topic_id,) = await store.topics.erasable_topics(10)
-            await watch(commands.EraseTopic(tenant="", topic_id=topic_id))
-            await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))
-            await Dispatch(Desk(store, clock, "t")).plan(START)
-            await desk.submit(ChangeTenant(tenant="default", name="t", state=TenantState.DELETING))
-            await watch(EraseTenant(tenant="", name="t"))
+        stored_id = (await desk.send()).notification_id
+        await watch(commands.ReviseNotification(tenant="default", id=stored_id, content=b"", renotify=False))
+        await watch(ExpireEntries(tenant="", entries=(("default", stored_id),)))
+        cancelled = (await desk.send()).notification_id
+        await watch(commands.CancelNotifications(tenant="default", ids=(cancelled,)))
+        await desk.send(expire_time=START + HOUR)
+        clock.time += HOUR
+        (timer,) = await store.readers.due_timers(clock.time, 10)
+        await watch(commands.FireTimer(tenant="default", timer=timer))
+        await gone()
+        inboxes = (("default", "ada"),)
+        await watch(commands.PruneInboxes(tenant="", inboxes=inboxes, cutoff=clock.time + 1))
+        await desk.acknowledge(await desk.inbox(), 1)
+        await watch(
+            PruneHistory(tenant="", requests_before=0, events_before=0, positions_before=0, slots_before=0)
+        )
+        await desk.submit(
+            commands.UpsertCategory(tenant="default", category=Category("news"), fields=frozenset())
+        )
+        await watch(commands.DeleteCategory(tenant="default", name="news"))
+        await dispatch.plan(START)
+        await desk.submit(commands.CreateTopic(tenant="default", topic="news", display_name=""))
+        for recipient in ("ada", "bob", "carol"):
+            await desk.add_members("news", recipient)
+        await watch(commands.RemoveMembers(tenant="default", topic="news", recipients=("bob",)))
+        await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
+        await desk.submit(commands.DeleteTopic(tenant="default", topic="news"))
+        (topic_id,) = await store.topics.erasable_topics(10)
+        await watch(commands.EraseTopic(tenant="", topic_id=topic_id))
+        await desk.submit(CreateTenant(tenant="default", name="t", display_name="", quotas=Quotas()))
+        await Dispatch(Desk(store, clock, "t")).plan(START)
+        await desk.submit(ChangeTenant(tenant="default", name="t", state=TenantState.DELETING))
+        await watch(EraseTenant(tenant="", name="t"))
 
     assert removed == {name: set(table.removed_by) for name, table in described().items()}

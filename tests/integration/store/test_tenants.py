@@ -7,6 +7,7 @@ from typing import Any
 
 import psycopg
 
+from tests.support.deliveries import PlanDeliveries
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.category import CATEGORY_FIELDS, Category
@@ -16,6 +17,7 @@ from tocsin_server.domain.commands import (
     Answer,
     ChangeTenant,
     CreateApiKey,
+    CreateTemplateVersion,
     CreateTenant,
     CreateTopic,
     EraseTenant,
@@ -28,6 +30,7 @@ from tocsin_server.domain.commands import (
     UpsertRecipient,
 )
 from tocsin_server.domain.cursor import UNFILTERED
+from tocsin_server.domain.delivery import NewDelivery
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.ids import notification_id, recipient_hash
 from tocsin_server.domain.notification import Channel, NotificationSpec, Priority
@@ -78,6 +81,9 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
     await store.writer.submit(
         [UpsertCategory(tenant=tenant, category=Category("orders"), fields=CATEGORY_FIELDS)]
     )
+    await store.writer.submit(
+        [CreateTemplateVersion(tenant=tenant, name="welcome", definition=b"d", activate=True)]
+    )
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)
     await store.writer.submit([AcknowledgePositions(tenant=tenant, positions=(position,))])
@@ -112,6 +118,11 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
             for draft in drafts
         ]
     )
+    deliveries = tuple(
+        NewDelivery(tenant, draft.id, draft.recipient, Channel.EMAIL, "a@example.com", "log", START)
+        for draft in drafts
+    )
+    await store.writer.submit([PlanDeliveries(tenant=tenant, deliveries=deliveries)])
 
 
 async def erase(store: Store, tenant: str, limit: int) -> SweepReceipt:

@@ -16,10 +16,13 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from tocsin.v1 import (
+    category_service_pb2,
     inbox_service_pb2,
     notification_service_pb2,
+    preference_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 
@@ -34,6 +37,9 @@ METHODS: Mapping[str, MethodDescriptor] = {
         notification_service_pb2,
         recipient_service_pb2,
         system_service_pb2,
+        category_service_pb2,
+        preference_service_pb2,
+        template_service_pb2,
         tenant_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()

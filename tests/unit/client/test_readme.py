@@ -14,7 +14,10 @@ GROUPS = {
     "inbox": tocsin.inbox.Inbox,
     "notifications": tocsin.notifications.Notifications,
     "recipients": tocsin.recipients.Recipients,
+    "categories": tocsin.categories.Categories,
+    "preferences": tocsin.preferences.PreferenceCenter,
     "system": tocsin.system.System,
+    "templates": tocsin.templates.Templates,
     "tenants": tocsin.tenants.Tenants,
 }
 

@@ -8,6 +8,12 @@ import pytest
 
 import tocsin
 from tests.unit.client.fake_server import UNAVAILABLE, Failure, FakeServer, StreamCall
+from tocsin.v1.category_service_pb2 import (
+    DeleteCategoryResponse,
+    GetCategoryResponse,
+    ListCategoriesResponse,
+    UpsertCategoryResponse,
+)
 from tocsin.v1.inbox_service_pb2 import (
     EntryView,
     GetSummaryResponse,
@@ -20,7 +26,7 @@ from tocsin.v1.inbox_service_pb2 import (
     RecordInteractionResponse,
     Summary,
 )
-from tocsin.v1.notification_pb2 import NotificationState
+from tocsin.v1.notification_pb2 import Channel, NotificationState
 from tocsin.v1.notification_service_pb2 import (
     CancelNotificationsResponse,
     CancelOutcome,
@@ -30,6 +36,13 @@ from tocsin.v1.notification_service_pb2 import (
     ListNotificationsResponse,
     NotificationStatus,
     ReviseNotificationResponse,
+)
+from tocsin.v1.preference_service_pb2 import (
+    CreateUnsubscribeTokenResponse,
+    GetPreferencesResponse,
+    ResolvePreferencesResponse,
+    UnsubscribeResponse,
+    UpdatePreferencesResponse,
 )
 from tocsin.v1.recipient_service_pb2 import (
     DeleteRecipientResponse,
@@ -48,6 +61,14 @@ from tocsin.v1.system_service_pb2 import (
     RevokeApiKeyResponse,
     Session,
     TerminateSessionResponse,
+)
+from tocsin.v1.template_service_pb2 import (
+    ActivateTemplateVersionResponse,
+    CreateTemplateVersionResponse,
+    GetTemplateResponse,
+    ListTemplatesResponse,
+    RenderTemplateResponse,
+    Template,
 )
 from tocsin.v1.tenant_service_pb2 import (
     CreateTenantResponse,
@@ -321,6 +342,92 @@ async def test_tenants_from_creation_to_deletion(client: tocsin.Client, server: 
     (update,) = server.requests["UpdateQuotas"]
     assert (update.quotas, list(update.update_mask.paths)) == (quotas, ["max_streams"])
     assert server.requests["CreateTenant"][0].quotas == quotas
+
+
+# --- categories and preferences ---------------------------------------------------------------------------------------
+
+
+async def test_categories_from_definition_to_deletion(client: tocsin.Client, server: FakeServer) -> None:
+    orders = tocsin.Category(category="orders", mandatory=True)
+    server.answer("UpsertCategory", UpsertCategoryResponse(category=orders))
+    server.answer("GetCategory", GetCategoryResponse(category=orders))
+    server.answer("ListCategories", ListCategoriesResponse(categories=[orders]))
+    server.answer("DeleteCategory", DeleteCategoryResponse(category=orders))
+    assert await client.categories.upsert(orders, fields=["mandatory"], request_id="r") == orders
+    assert await client.categories.get("orders") == orders
+    assert [category async for category in client.categories.all()] == [orders]
+    assert await client.categories.delete("orders") == orders
+    (upsert,) = server.requests["UpsertCategory"]
+    assert (upsert.request_id, upsert.category, list(upsert.update_mask.paths)) == (
+        "r",
+        orders,
+        ["mandatory"],
+    )
+    (delete,) = server.requests["DeleteCategory"]
+    assert delete.category == "orders"
+    assert delete.request_id
+
+
+async def test_preferences_are_read_and_changed(client: tocsin.Client, server: FakeServer) -> None:
+    said = tocsin.Preferences(digest_time="08:00")
+    server.answer("GetPreferences", GetPreferencesResponse(preferences=said))
+    server.answer("UpdatePreferences", UpdatePreferencesResponse(preferences=said))
+    assert await client.preferences.get("ada") == said
+    key = tocsin.PreferenceKey(category="orders")
+    assert await client.preferences.update("ada", said, fields=["digest_time"], clear_choices=[key]) == said
+    assert await client.preferences.deny("ada", category="orders", channel="email") == said
+    assert await client.preferences.allow("") == said
+    update, deny, allow = server.requests["UpdatePreferences"]
+    assert (update.preferences, list(update.update_mask.paths)) == (said, ["digest_time"])
+    assert list(update.clear_choices) == [key]
+    denied = tocsin.PreferenceChoice(category="orders", channel=Channel.CHANNEL_EMAIL)
+    assert (deny.recipient, list(deny.set_choices), deny.HasField("preferences")) == ("ada", [denied], False)
+    assert (allow.recipient, list(allow.set_choices)) == ("", [tocsin.PreferenceChoice(allowed=True)])
+    assert len({request.request_id for request in (update, deny, allow)}) == 3
+
+
+async def test_preferences_are_resolved_and_left(client: tocsin.Client, server: FakeServer) -> None:
+    resolved = ResolvePreferencesResponse(time_zone="Europe/Lisbon")
+    left = UnsubscribeResponse(recipient="ada")
+    server.answer("ResolvePreferences", resolved)
+    server.answer("CreateUnsubscribeToken", CreateUnsubscribeTokenResponse(token="t"))
+    server.answer("Unsubscribe", left)
+    assert await client.preferences.resolve("ada", ["orders"]) == resolved
+    assert await client.preferences.unsubscribe_token("ada", "orders", "email") == "t"
+    assert await client.preferences.unsubscribe("t") == left
+    (asked,) = server.requests["ResolvePreferences"]
+    assert (asked.recipient, list(asked.categories)) == ("ada", ["orders"])
+    (about,) = server.requests["CreateUnsubscribeToken"]
+    assert (about.recipient, about.category, about.channel) == ("ada", "orders", Channel.CHANNEL_EMAIL)
+    (redeemed,) = server.requests["Unsubscribe"]
+    assert (redeemed.token, bool(redeemed.request_id)) == ("t", True)
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+async def test_templates_are_created_activated_and_shown(server: FakeServer, client: tocsin.Client) -> None:
+    greeting = Template(name="greeting", active_version=1, latest_version=1)
+    created = CreateTemplateVersionResponse(template=greeting, version=1)
+    definition = tocsin.TemplateDefinition(
+        bodies=[tocsin.TemplateBody(content=tocsin.Content(simple=tocsin.SimpleContent(title="Hi")))]
+    )
+    server.answer("CreateTemplateVersion", created)
+    server.answer("GetTemplate", GetTemplateResponse(template=greeting))
+    server.answer("ListTemplates", ListTemplatesResponse(templates=[greeting]))
+    server.answer("ActivateTemplateVersion", ActivateTemplateVersionResponse(template=greeting))
+    server.answer("RenderTemplate", RenderTemplateResponse(version=1))
+    assert await client.templates.create_version("greeting", definition, activate=True) == created
+    assert (await client.templates.get("greeting")).template == greeting
+    assert [template async for template in client.templates.all()] == [greeting]
+    assert await client.templates.activate("greeting", 1) == greeting
+    assert (await client.templates.render("greeting", {"a": [1, None]}, version=1)).version == 1
+    await client.templates.render(definition, {"b": 2}, recipient=tocsin.Recipient(recipient="ada"))
+    (create,) = server.requests["CreateTemplateVersion"]
+    assert (create.definition, create.activate, bool(create.request_id)) == (definition, True, True)
+    stored, draft = server.requests["RenderTemplate"]
+    assert (stored.template.version, dict(stored.template.data)["a"][1]) == (1, None)
+    assert (draft.definition, dict(draft.data)) == (definition, {"b": 2})
 
 
 # --- the package ------------------------------------------------------------------------------------------------------

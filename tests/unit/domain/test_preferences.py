@@ -5,19 +5,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tocsin_server.domain.category import Category
+from tocsin_server.domain.errors import CategoryMandatory, CategoryNotFound, LimitReached, TocsinError
 from tocsin_server.domain.notification import Channel, Rule
 from tocsin_server.domain.preferences import (
+    MAX_CHOICES,
     NO_PREFERENCES,
+    PREFERENCE_FIELDS,
     Choice,
     Preferences,
+    PreferencesChange,
+    changed,
+    check_allowed,
     chosen,
+    effective_digest_time,
     effective_quiet_hours,
     resolve,
 )
 from tocsin_server.domain.quiet_hours import QuietHours, QuietWindow
+from tocsin_server.domain.value import replace
 
 EMAIL, PUSH = Channel.EMAIL, Channel.PUSH
 ORDERS = Category("orders")
+NEVER = QuietHours()
 
 
 def said(**choices: bool) -> Preferences:
@@ -141,8 +150,80 @@ def test_choices_are_put_beside_each_other_or_in_each_others_place() -> None:
     assert chosen(before, [Choice(False, "news")], removed=[("news", 0)])[1] == Choice(False, "news")  # both
 
 
+BEFORE = Preferences((Choice(False), Choice(True, "orders")), NEVER, "08:00")
+
+
+@pytest.mark.parametrize(
+    ("change", "after"),
+    [
+        (PreferencesChange(), BEFORE),  # nothing
+        (PreferencesChange(Preferences(digest_time="09:00")), BEFORE),  # values that are not named
+        (PreferencesChange(fields=frozenset({"digest_time"})), replace(BEFORE, digest_time="")),
+        (PreferencesChange(fields=frozenset({"quiet_hours"})), replace(BEFORE, quiet_hours=None)),
+        (PreferencesChange(fields=PREFERENCE_FIELDS), NO_PREFERENCES),
+        (PreferencesChange(removed=(("", 0),)), replace(BEFORE, choices=(Choice(True, "orders"),))),
+        (  # set whole first, then removed, then made
+            PreferencesChange(
+                Preferences((Choice(True), Choice(True, "", PUSH))),
+                frozenset({"choices"}),
+                (("", 0), ("", PUSH)),
+                (Choice(False, "", PUSH),),
+            ),
+            replace(BEFORE, choices=(Choice(False, "", PUSH),)),
+        ),
+    ],
+)
+def test_what_becomes_of_a_layer(change: PreferencesChange, after: Preferences) -> None:
+    assert changed(BEFORE, change) == after
+
+
+def test_a_layer_has_so_many_choices() -> None:
+    many = tuple(Choice(True, f"c{number:04}") for number in range(MAX_CHOICES))
+    full = changed(NO_PREFERENCES, PreferencesChange(made=many))
+    assert len(full.choices) == MAX_CHOICES
+    assert changed(full, PreferencesChange(made=(Choice(False, "c0000"),))).choices[0].allowed is False
+    with pytest.raises(LimitReached):
+        changed(full, PreferencesChange(made=(Choice(False),)))
+
+
+SECURITY = Category("security", mandatory=True)
+DEFINED = {"orders": ORDERS, "security": SECURITY}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "undefined", "refused"),
+    [
+        ((), (Choice(False, "orders"),), False, None),
+        ((), (Choice(False),), False, None),  # in general: mandatory ones are none of it
+        ((), (Choice(False, "", EMAIL),), False, None),
+        ((), (Choice(True, "security"),), False, None),  # to allow what is mandatory says nothing new
+        ((), (Choice(False, "security"),), False, CategoryMandatory),
+        ((), (Choice(False, "security", EMAIL),), False, CategoryMandatory),
+        ((), (Choice(False, "security", EMAIL),), True, CategoryMandatory),
+        ((Choice(False, "security"),), (Choice(False, "security"),), False, None),  # it has become so since
+        ((Choice(False, "security"),), (Choice(False, "security", EMAIL),), False, CategoryMandatory),
+        ((), (Choice(False, "news"),), False, CategoryNotFound),
+        ((), (Choice(True, "news"),), False, CategoryNotFound),
+        ((), (Choice(False, "news"),), True, None),
+        ((Choice(False, "news"),), (Choice(False, "news"),), False, None),  # it was deleted since
+        ((Choice(False, "news"),), (Choice(True, "news"),), False, CategoryNotFound),
+    ],
+)
+def test_what_may_be_written(
+    before: tuple[Choice, ...],
+    after: tuple[Choice, ...],
+    undefined: bool,
+    refused: type[TocsinError] | None,
+) -> None:
+    layers = Preferences(before), Preferences(after)
+    if refused is None:
+        check_allowed(*layers, DEFINED, undefined=undefined)
+    else:
+        with pytest.raises(refused):
+            check_allowed(*layers, DEFINED, undefined=undefined)
+
+
 NIGHTS = QuietHours((QuietWindow((1, 2, 3, 4, 5, 6, 7), 1320, 420),))
-NEVER = QuietHours()
 
 
 @pytest.mark.parametrize(
@@ -161,3 +242,12 @@ def test_whose_quiet_hours_hold(
     layers = Preferences(quiet_hours=own), Preferences(quiet_hours=default)
     assert effective_quiet_hours(*layers) is effective
     assert effective_quiet_hours(NO_PREFERENCES, NO_PREFERENCES) is None
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "effective"),
+    [("", "", ""), ("", "08:00", "08:00"), ("09:00", "", "09:00"), ("09:00", "08:00", "09:00")],
+)
+def test_whose_digest_time_holds(own: str, default: str, effective: str) -> None:
+    layers = Preferences(digest_time=own), Preferences(digest_time=default)
+    assert effective_digest_time(*layers) == effective

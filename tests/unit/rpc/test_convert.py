@@ -19,6 +19,7 @@ from tocsin.v1 import notification_pb2 as pb
 from tocsin.v1 import notification_service_pb2 as notifications
 from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import system_service_pb2 as system
+from tocsin.v1 import template_service_pb2 as templates
 from tocsin_server.domain.content import Content, derive_fallback_text
 from tocsin_server.domain.errors import FeatureNotBuilt, InvalidFields
 from tocsin_server.domain.inbox import Mark
@@ -31,6 +32,7 @@ from tocsin_server.rpc.convert.notifications import filter_from
 from tocsin_server.rpc.convert.recipients import upsert_request_from
 from tocsin_server.rpc.convert.sending import send_request_from
 from tocsin_server.rpc.convert.system import key_request_from
+from tocsin_server.rpc.convert.templates import definition_from, definition_message, facts_from, source_from
 from tocsin_server.rpc.convert.times import duration, micros, timestamp
 from tocsin_server.rpc.rules import Rules
 from tocsin_server.rpc.validation import Shape
@@ -79,6 +81,31 @@ def test_what_is_set_is_taken(given: pb.NotificationSpec, expected: dict[str, An
 @pytest.mark.parametrize("content", CONTENTS, ids=lambda content: type(content.kind).__name__)
 def test_content_comes_back_as_it_was(content: Content) -> None:
     assert content_from(content_message(content)) == content
+
+
+@pytest.mark.parametrize("content", CONTENTS, ids=lambda content: type(content.kind).__name__)
+def test_a_definition_comes_back_as_it_was(content: Content) -> None:
+    definition = templates.TemplateDefinition(
+        bodies=[
+            templates.TemplateBody(
+                locale="pt-BR",
+                content=content_message(content),
+                elements=[
+                    templates.TemplateElement(
+                        path="list.items[0]", each="data.a", when="x", limit=3, **{"as": "one"}
+                    )
+                ],
+                values=[templates.TemplateValue(path="list.total_count", value="3")],
+                channels=[
+                    templates.TemplateChannel(
+                        channel=pb.CHANNEL_EMAIL, subject="s", title="t", text="x", html="h", mjml="m"
+                    )
+                ],
+            )
+        ],
+        lenient=True,
+    )
+    assert definition_message(definition_from(definition)) == definition
 
 
 @pytest.mark.parametrize("time", [0, 1, 999_999, 1_000_000, NOON, -1, -62_135_596_800_000_000])
@@ -151,6 +178,10 @@ def item(content: Content) -> notifications.SendItem:
     return notifications.SendItem(request_id="r", notification=spec)
 
 
+def body(content: Content) -> templates.TemplateBody:
+    return templates.TemplateBody(content=content_message(content))
+
+
 Convert = Callable[[Any], object]
 REQUESTS: list[tuple[Message, Convert]] = [
     *((item(content), send_request_from) for content in CONTENTS),
@@ -170,6 +201,19 @@ REQUESTS: list[tuple[Message, Convert]] = [
         lambda request: upsert_request_from(request, ""),
     ),
     (system.CreateApiKeyRequest(display_name="k", scopes=["send"]), key_request_from),
+    *(
+        (
+            templates.CreateTemplateVersionRequest(
+                name="t", definition=templates.TemplateDefinition(bodies=[body(content)])
+            ),
+            lambda request: definition_from(request.definition),
+        )
+        for content in CONTENTS
+    ),
+    (
+        templates.RenderTemplateRequest(template=pb.TemplateRef(name="t")),
+        lambda request: (source_from(request), facts_from(request)),
+    ),
 ]
 
 

@@ -19,8 +19,11 @@ from tests.unit.rpc.conftest import ANYONE, OPTIONS, Served, serving
 from tocsin.v1 import notification_pb2 as pb
 from tocsin.v1 import notification_service_pb2 as notifications
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
+from tocsin.v1.preference_service_pb2 import UnsubscribeRequest
 from tocsin_server.domain.access import Scope
 from tocsin_server.domain.errors import CredentialsInvalid, QueueFull
+from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.unsubscribe import Subscription
 from tocsin_server.domain.value import replace as changed
 
 SPEC = pb.NotificationSpec(
@@ -81,6 +84,41 @@ async def test_a_scope_is_needed(served: Served) -> None:
     served.authenticator.principal = changed(ANYONE, scopes=frozenset({Scope.INBOX_READ}))
     error = await failure(served)
     assert (error.code(), reason_of(error)) == (grpc.StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
+
+
+class Redeeming:
+    """Takes tokens, and notes who brings them."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, float | None]] = []
+
+    async def unsubscribe(
+        self, token: str, request_id: str, *, deadline: float | None
+    ) -> tuple[Subscription, bool]:
+        self.calls.append((token, deadline))
+        return Subscription("acme", "ada", "orders", Channel.EMAIL), False
+
+
+async def test_a_request_that_is_its_own_credential_needs_no_other() -> None:
+    redeeming = Redeeming()
+    async with serving(preferences=redeeming) as served:
+        served.authenticator.error = CredentialsInvalid()
+        body = UnsubscribeRequest(token="t").SerializeToString()
+        path = "/tocsin.v1.PreferenceService/Unsubscribe"
+        await served.raw(path, body, metadata=(("authorization", "Bearer nonsense"),), timeout=60)
+        ((token, deadline),) = redeeming.calls
+        assert token == "t"
+        assert deadline is not None
+        assert served.authenticator.asked == []
+        # Everything else is checked as ever, and nobody else gets in.
+        assert reason_of(await failure(served, path, b"")) == "INVALID_FIELD"
+        assert reason_of(await failure(served, path, b"\xff")) == "MALFORMED_REQUEST"
+        others = ("GetPreferences", "UpdatePreferences", "ResolvePreferences", "CreateUnsubscribeToken")
+        for other in others:
+            error = await failure(served, f"/tocsin.v1.PreferenceService/{other}", b"")
+            assert reason_of(error) == "CREDENTIALS_INVALID"
+        served.rpc.admission.close()
+        assert reason_of(await failure(served, path, body)) == "SERVER_DRAINING"
 
 
 @pytest.mark.parametrize(

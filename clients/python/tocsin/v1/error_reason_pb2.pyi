@@ -114,6 +114,23 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the category is mandatory, so that it cannot be denied. Example: {"category": "security"}."""
     ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: _ErrorReason.ValueType  # 42
     """INVALID_ARGUMENT: the token of Unsubscribe was not made by this server."""
+    ERROR_REASON_TEMPLATE_NOT_FOUND: _ErrorReason.ValueType  # 44
+    """NOT_FOUND: no such template, or none of its versions is active. Example: {"template": "welcome"}."""
+    ERROR_REASON_TEMPLATE_VERSION_NOT_FOUND: _ErrorReason.ValueType  # 45
+    """NOT_FOUND: the template has no such version. Example: {"template": "welcome", "version": "7"}."""
+    ERROR_REASON_TEMPLATE_INVALID: _ErrorReason.ValueType  # 46
+    """INVALID_ARGUMENT: a template's definition cannot be read; BadRequest lists where, with the line.
+    Example: {"violations": "1"}, field "definition.bodies[0].content.simple.title", description "line 1: unknown filter `uper`".
+    """
+    ERROR_REASON_TEMPLATE_DATA_INVALID: _ErrorReason.ValueType  # 47
+    """INVALID_ARGUMENT: with this data the template makes nothing that can be shown: variables are missing, all of them
+    listed in BadRequest, or what comes out breaks the rules of content. Example: {"template": "welcome", "version": "3",
+    "violations": "1"}, field "notification.template.data.order.number", description "is missing".
+    """
+    ERROR_REASON_TEMPLATE_LIMIT_EXCEEDED: _ErrorReason.ValueType  # 48
+    """RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
+    Example: {"limit": "steps", "max": "100000"}.
+    """
     ERROR_REASON_TOPIC_NOT_FOUND: _ErrorReason.ValueType  # 49
     """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
     ERROR_REASON_TOPIC_EXISTS: _ErrorReason.ValueType  # 50
@@ -224,6 +241,23 @@ ERROR_REASON_CATEGORY_MANDATORY: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION: the category is mandatory, so that it cannot be denied. Example: {"category": "security"}."""
 ERROR_REASON_UNSUBSCRIBE_TOKEN_INVALID: ErrorReason.ValueType  # 42
 """INVALID_ARGUMENT: the token of Unsubscribe was not made by this server."""
+ERROR_REASON_TEMPLATE_NOT_FOUND: ErrorReason.ValueType  # 44
+"""NOT_FOUND: no such template, or none of its versions is active. Example: {"template": "welcome"}."""
+ERROR_REASON_TEMPLATE_VERSION_NOT_FOUND: ErrorReason.ValueType  # 45
+"""NOT_FOUND: the template has no such version. Example: {"template": "welcome", "version": "7"}."""
+ERROR_REASON_TEMPLATE_INVALID: ErrorReason.ValueType  # 46
+"""INVALID_ARGUMENT: a template's definition cannot be read; BadRequest lists where, with the line.
+Example: {"violations": "1"}, field "definition.bodies[0].content.simple.title", description "line 1: unknown filter `uper`".
+"""
+ERROR_REASON_TEMPLATE_DATA_INVALID: ErrorReason.ValueType  # 47
+"""INVALID_ARGUMENT: with this data the template makes nothing that can be shown: variables are missing, all of them
+listed in BadRequest, or what comes out breaks the rules of content. Example: {"template": "welcome", "version": "3",
+"violations": "1"}, field "notification.template.data.order.number", description "is missing".
+"""
+ERROR_REASON_TEMPLATE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 48
+"""RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
+Example: {"limit": "steps", "max": "100000"}.
+"""
 ERROR_REASON_TOPIC_NOT_FOUND: ErrorReason.ValueType  # 49
 """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
 ERROR_REASON_TOPIC_EXISTS: ErrorReason.ValueType  # 50

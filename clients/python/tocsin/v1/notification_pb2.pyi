@@ -1392,7 +1392,7 @@ class TemplateRef(_message.Message):
     """A fixed version; 0: the active one."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
-        """The variables."""
+        """What the template sees as the variable `data`. Up to 64 KiB, 5,000 values, 16 levels; numbers are finite."""
 
     def __init__(
         self,

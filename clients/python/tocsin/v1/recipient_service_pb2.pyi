@@ -489,7 +489,7 @@ class ExportRecipientResponse(_message.Message):
 
     @_builtins.property
     def preferences(self) -> _preference_service_pb2.Preferences:
-        """What the recipient has said that it wants."""
+        """What the recipient has said that it wants, if anything."""
 
     def __init__(
         self,

@@ -42,7 +42,7 @@ def spec_from(message: pb.NotificationSpec, path: str) -> NotificationSpec:
         _time(get("deliver_delay")),
         _time(get("expire_time")),
         get("thread", ""),
-        _actor(get("actor")),
+        actor_from(get("actor")),
         dict(get("attributes", ())),
         _template(get("template")),
         tuple(map(_override, get("channel_overrides", ()))),
@@ -83,7 +83,8 @@ def _time(message: Timestamp | Duration | None) -> Micros | None:
     return None if message is None else micros(message)
 
 
-def _actor(message: pb.Actor | None) -> Actor | None:
+def actor_from(message: pb.Actor | None) -> Actor | None:
+    """Who or what caused it, where that is said."""
     return None if message is None else Actor(message.id, message.name, message.avatar_url)
 
 

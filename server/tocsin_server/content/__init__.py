@@ -1,0 +1,1 @@
+"""Rendering: Liquid that cannot do harm, locales, bodies for channels."""

@@ -1,0 +1,177 @@
+"""Filters that write dates, numbers and plurals as the recipient's locale and time zone have them, through Babel."""
+
+import datetime as dt
+from collections.abc import Callable
+from copy import copy
+from functools import lru_cache
+from typing import Any
+
+from babel import Locale, UnknownLocaleError
+from babel.dates import format_date, format_datetime, format_skeleton, format_time
+from babel.numbers import NumberPattern, format_currency
+
+from tocsin_server.content.run import Run, Unrenderable
+from tocsin_server.content.values import text, to_decimal, to_number, to_whole
+
+FALLBACK_LOCALE = "en"
+
+PLURAL_FORMS = ("zero", "one", "two", "few", "many", "other")
+"""Of CLDR; each language has some of them, and all have `other`."""
+
+_LENGTHS = ("short", "medium", "long", "full")
+_LOCALIZED_STEPS = 100
+"""What Babel takes for one value."""
+
+_FIRST_SECOND = -62_135_500_000
+_LAST_SECOND = 253_402_200_000
+"""Years 1 to 9999, a day less at both ends, so that no time zone leads out of them."""
+
+
+Moment = dt.datetime | dt.date
+
+
+@lru_cache(maxsize=256)
+def locale_of(tag: str) -> Locale:
+    """Babel's locale for a BCP 47 tag, shortened until Babel knows it; English where it knows none of it."""
+    wanted = tag
+    while wanted:
+        try:
+            return Locale.parse(wanted, sep="-")
+        except (UnknownLocaleError, ValueError, TypeError):
+            wanted = wanted.rpartition("-")[0]
+    return Locale.parse(FALLBACK_LOCALE)
+
+
+def date(run: Run, value: Any, form: Any = "medium") -> str:
+    """A day: `short`, `medium`, `long`, `full`, or a skeleton of CLDR such as `MMMd`."""
+
+    def write(moment: Moment, length: str) -> str:
+        return format_date(moment, length, run.locale)
+
+    return _written(run, value, form, write, needs_time=False)
+
+
+def time_of_day(run: Run, value: Any, form: Any = "short") -> str:
+    """A time of day, in the recipient's time zone."""
+
+    def write(moment: Moment, length: str) -> str:
+        assert isinstance(moment, dt.datetime)
+        return format_time(moment, length, run.zone, run.locale)
+
+    return _written(run, value, form, write, needs_time=True)
+
+
+def date_and_time(run: Run, value: Any, form: Any = "medium") -> str:
+    """A day and a time of day, in the recipient's time zone."""
+
+    def write(moment: Moment, length: str) -> str:
+        return format_datetime(moment, length, run.zone, run.locale)
+
+    return _written(run, value, form, write, needs_time=True)
+
+
+def decimal(run: Run, value: Any, digits: Any = None) -> str:
+    """A number with the locale's separators; `digits` after the point, otherwise as many as it has, at most 3."""
+    return _number(run, value, digits, as_percent=False)
+
+
+def percent(run: Run, value: Any, digits: Any = 0) -> str:
+    """A share of 1 in per cent."""
+    return _number(run, value, digits, as_percent=True)
+
+
+def currency(run: Run, value: Any, code: Any) -> str:
+    """An amount of money; the code is that of ISO 4217."""
+    run.spend(_LOCALIZED_STEPS)
+    unit = text(run, code)
+    if len(unit) != 3 or not (unit.isascii() and unit.isalpha() and unit.isupper()):
+        raise Unrenderable(f"{unit[:8]!r} is no currency, such as EUR")
+    return format_currency(to_decimal(value), unit, locale=run.locale)
+
+
+def plural(run: Run, value: Any, **forms: Any) -> str:
+    """The form of the language for a number, whose `#` becomes the number itself."""
+    run.spend(_LOCALIZED_STEPS)
+    found = forms.get(run.locale.plural_form(to_number(value)), forms.get("other"))
+    if found is None:
+        raise Unrenderable("a plural needs `other`")
+    shape = text(run, found)
+    if "#" not in shape:
+        return shape
+    written = decimal(run, value)
+    run.reserve(len(shape) + shape.count("#") * len(written))
+    return shape.replace("#", written)
+
+
+def to_moment(run: Run, value: Any) -> Moment:
+    """A time in the recipient's zone, or a day that no zone moves. Raises Unrenderable.
+
+    It is told as seconds since 1970, or in ISO 8601; where that has no offset, it is a time in the recipient's zone.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        if not _FIRST_SECOND <= value <= _LAST_SECOND:
+            raise Unrenderable("a time is not in the years 1 to 9999")
+        return dt.datetime.fromtimestamp(value, dt.UTC).astimezone(run.zone)
+    written = text(run, value)
+    if written == "now":
+        return run.now.astimezone(run.zone)
+    try:
+        if len(written) == 10:
+            return dt.date.fromisoformat(written)
+        moment = dt.datetime.fromisoformat(written) if len(written) <= 40 else None
+    except ValueError:
+        moment = None
+    if moment is None:
+        raise Unrenderable(f"{written[:40]!r} is not a time in ISO 8601, such as 2027-01-31T09:00:00Z")
+    if moment.tzinfo is None:
+        return moment.replace(tzinfo=run.zone)
+    if not 2 < moment.year < 9_998:
+        raise Unrenderable("a time is not in the years 3 to 9997")
+    return moment.astimezone(run.zone)
+
+
+def _written(
+    run: Run,
+    value: Any,
+    form: Any,
+    write: Callable[[Moment, str], str],
+    *,
+    needs_time: bool,
+) -> str:
+    run.spend(_LOCALIZED_STEPS)
+    wanted, moment = text(run, form), to_moment(run, value)
+    if needs_time and not isinstance(moment, dt.datetime):
+        moment = dt.datetime.combine(moment, dt.time(), run.zone)
+    if wanted in _LENGTHS:
+        return write(moment, wanted)
+    if wanted not in run.locale.datetime_skeletons:
+        raise Unrenderable(
+            f"{wanted[:40]!r} is no form of a time: it is short, medium, long, full, or a skeleton such as yMMMd"
+        )
+    return format_skeleton(wanted, moment, run.zone if needs_time else None, False, run.locale)
+
+
+def _number(run: Run, value: Any, digits: Any, *, as_percent: bool) -> str:
+    run.spend(_LOCALIZED_STEPS)
+    written: str = _number_pattern(run.locale, as_percent, _digits(digits)).apply(
+        to_decimal(value), run.locale
+    )
+    return written
+
+
+def _digits(digits: Any) -> int | None:
+    if digits is None:
+        return None
+    count = to_whole(digits)
+    if not 0 <= count <= 10:
+        raise Unrenderable("a number is written with 0 to 10 digits after the point")
+    return count
+
+
+@lru_cache(maxsize=512)
+def _number_pattern(locale: Locale, as_percent: bool, digits: int | None) -> NumberPattern:
+    formats = locale.percent_formats if as_percent else locale.decimal_formats
+    pattern: NumberPattern = copy(formats[None])
+    if digits is not None:
+        pattern.frac_prec = (digits, digits)
+    return pattern
