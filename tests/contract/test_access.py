@@ -15,6 +15,7 @@ from tocsin.v1 import (
     preference_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 from tocsin_server.domain.access import Scope
@@ -27,6 +28,7 @@ FILES = (
     recipient_service_pb2,
     category_service_pb2,
     preference_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
     system_service_pb2,
 )
@@ -69,6 +71,11 @@ SCOPES = {
     "PreferenceService.ResolvePreferences": "preferences:read",
     "PreferenceService.CreateUnsubscribeToken": "preferences:write",
     "PreferenceService.Unsubscribe": "",
+    "TemplateService.CreateTemplateVersion": "admin",
+    "TemplateService.GetTemplate": "send",
+    "TemplateService.ListTemplates": "send",
+    "TemplateService.ActivateTemplateVersion": "admin",
+    "TemplateService.RenderTemplate": "send",
     "TenantService.CreateTenant": "operator",
     "TenantService.GetTenant": "operator",
     "TenantService.ListTenants": "operator",

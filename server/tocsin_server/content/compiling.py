@@ -4,7 +4,6 @@ A body is a content whose texts are Liquid. Its values are walked once: what has
 rest becomes a function that makes the same kind of value.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -12,7 +11,7 @@ from tocsin_server.content.expressions import Evaluate, Expressions
 from tocsin_server.content.fields import FIELD_TYPES, MAX_ELEMENTS, field_value
 from tocsin_server.content.markup import check_static
 from tocsin_server.content.run import Run, Unrenderable
-from tocsin_server.content.source import Problem, Reader, literal
+from tocsin_server.content.source import MAX_MARKUPS, Problem, Reader, literal, markups_in
 from tocsin_server.content.statements import RESERVED, Statements, forloop, looped
 from tocsin_server.domain.content import (
     CardContent,
@@ -40,7 +39,6 @@ KIND_FIELDS: Mapping[type[ContentKind], str] = {
 Compiled = TypeVar("Compiled")
 
 _MAX_PROBLEMS = 20
-_LIQUID = re.compile(r"\{[{%]")
 
 
 class FieldError(Exception):
@@ -61,6 +59,7 @@ class Compiler:
         self._values = {value.path: value.value for value in body.values}
         self._names = RESERVED
         self._aliases: dict[str, str] = {}
+        self._markups = 0
         self.problems: list[Violation] = []
         """Fields as `content.simple.title`."""
         self.used: set[str] = set()
@@ -77,8 +76,13 @@ class Compiler:
         """A function that gives a text, without the spaces around it. What is not Liquid stays as it is."""
         if as_html:
             self._tried(path, lambda: check_static(source))
-        if not _LIQUID.search(source):
+        markups = markups_in(source)
+        if not markups:
             return lambda run: source
+        self._markups += markups
+        if self._markups > MAX_MARKUPS:
+            self._problem(path, f"is where the body has more than {MAX_MARKUPS:,} tags and variables")
+            return _nothing
         expressions = Expressions(self._names, self._aliases)
         statements = Statements(expressions, as_html=as_html)
         render = self._tried(path, lambda: statements.text(self._reader.text(source)))

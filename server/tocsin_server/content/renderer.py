@@ -158,7 +158,7 @@ def _compiled_channel(
         link = bad_link(html) if html else None
         if link is not None:
             raise FieldError(f"{path}.html", f"links to {link!r}")
-        return ChannelBody(number, subject(run), title(run), plain(run), html)
+        return ChannelBody(number, subject(run), plain(run), html, title(run))
 
     return rendered
 

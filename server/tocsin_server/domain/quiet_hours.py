@@ -9,7 +9,6 @@ from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
 
-MAX_WINDOWS = 14
 _DAYS_AHEAD = 7
 
 
@@ -41,7 +40,6 @@ class QuietHours(Value, frozen=True):
     """When to be left alone; no windows: never."""
 
     windows: tuple[QuietWindow, ...] = ()
-    """At most MAX_WINDOWS."""
     action: QuietAction = QuietAction.DEFER
     email: bool = False
     """EMAIL is held back too."""

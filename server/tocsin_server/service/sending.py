@@ -1,6 +1,6 @@
 """Send, SendBatch, SendStream and PlanSend: specs to drafts, drafts to the writer, or to what it would do."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from tocsin_server.domain.access import Principal
@@ -95,8 +95,12 @@ class Sending:
         *,
         trace_parent: str = "",
         deadline: float | None = None,
+        on_queued: Callable[[], object] = lambda: None,
     ) -> list[SendResult | TocsinError]:
-        """What became of each spec, in their order; one that fails does not touch its neighbours."""
+        """What became of each spec, in their order; one that fails does not touch its neighbours.
+
+        What is sent once `on_queued` was called comes after this. It is not called if this fails before.
+        """
         tenant, trace = principal.tenant, self._codec.trace(trace_parent)
         outcomes: dict[int, SendResult | TocsinError] = {}
         asked: dict[int, SendRequest] = {}
@@ -109,7 +113,7 @@ class Sending:
             except TocsinError as error:
                 # Its traceback would hold this frame, which holds it.
                 outcomes[place] = error.with_traceback(None)
-        answers = await self._store(tenant, asked, trace, deadline)
+        answers = await self._store(tenant, asked, trace, deadline, on_queued)
         outdated = {
             place: asked[place] for place, answer in answers.items() if isinstance(answer, DraftOutdated)
         }
@@ -141,6 +145,7 @@ class Sending:
         requests: Mapping[int, SendRequest],
         trace: bytes,
         deadline: float | None,
+        on_queued: Callable[[], object] = lambda: None,
         *,
         any_profile: bool = False,
     ) -> dict[int, Answer[SendReceipt] | TocsinError]:
@@ -165,6 +170,7 @@ class Sending:
             commands[place] = self._command(
                 tenant, request, facts, shown, trace, now, any_profile=any_profile
             )
+        on_queued()
         answers = await self._writer.submit(list(commands.values()), deadline=deadline) if commands else []
         answered = dict(zip(commands, answers, strict=True))
         return answered | {

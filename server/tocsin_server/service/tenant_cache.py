@@ -68,6 +68,7 @@ class TenantCache(Generic[Kept]):
         reading = self._reading.get(tenant)
         if reading is None:
             reading = self._reading[tenant] = asyncio.create_task(self._fetch(tenant))
+            reading.add_done_callback(_look_at)
         # Whoever gives up does not give up for the others.
         return await asyncio.shield(reading)
 
@@ -162,3 +163,9 @@ class PolicyWatch:
     def _forget(self, tenant: str) -> None:
         for cache in self._caches:
             cache.forget(tenant)
+
+
+def _look_at(reading: "asyncio.Task[Kept]") -> None:
+    """An error is for those who wait. Where nobody does any more, asyncio is not to complain of that."""
+    if not reading.cancelled():
+        reading.exception()

@@ -1,10 +1,14 @@
 """Categories, default preferences, and the version that tells of both."""
 
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
 import pytest
 
 from tests.integration.store.conftest import MakeDesk
 from tests.support.desk import Desk
-from tests.support.stores import START, TurnedClock
+from tests.support.stores import START, TurnedClock, on_postgres, stored
 from tocsin_server.domain.category import (
     CATEGORY_FIELDS,
     MAX_CATEGORIES,
@@ -14,6 +18,7 @@ from tocsin_server.domain.category import (
     ThrottleScope,
 )
 from tocsin_server.domain.commands import (
+    Answer,
     ChangeDefaultPreferences,
     ChangeTenant,
     CreateTenant,
@@ -197,3 +202,29 @@ async def test_a_tenant_that_comes_again_has_nothing_of_the_old(
     after = await policy(store, "acme")
     assert list(after.categories) == ["news"]
     assert after.version != before.version
+
+
+@on_postgres
+async def test_replicas_that_change_a_policy_at_once_undo_nothing(
+    tmp_path: Path, clock: TurnedClock, database_url: str
+) -> None:
+    async with AsyncExitStack() as stack:
+        stores = [
+            await stack.enter_async_context(stored(tmp_path, clock, url=database_url)) for _ in range(2)
+        ]
+        names = [f"c{number}" for number in range(50)]
+        await stores[0].writer.submit(
+            [
+                UpsertCategory(tenant="default", category=Category(name), fields=CATEGORY_FIELDS)
+                for name in names
+            ]
+        )
+        changes = [
+            ChangeDefaultPreferences(tenant="default", change=PreferencesChange(made=(Choice(False, name),)))
+            for name in names
+        ]
+        calls = [stores[number % 2].writer.submit((change,)) for number, change in enumerate(changes)]
+        for (answer,) in await asyncio.gather(*calls):
+            assert isinstance(answer, Answer)
+        policy = (await stores[0].policies.policies(("default",)))["default"]
+    assert [choice.category for choice in policy.defaults.choices] == sorted(names)

@@ -12,6 +12,7 @@ from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.category import CATEGORY_FIELDS, Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
+    ActivateTemplateVersion,
     Answer,
     ByIds,
     CancelNotifications,
@@ -19,6 +20,7 @@ from tocsin_server.domain.commands import (
     ChangeTenant,
     Command,
     CreateApiKey,
+    CreateTemplateVersion,
     CreateTenant,
     DeleteCategory,
     EraseRecipient,
@@ -138,6 +140,17 @@ async def change_preferences(desk: Desk, request: RequestKey) -> Command[Any]:
     return ChangePreferences(tenant=desk.tenant, request=request, recipient="ada", change=change)
 
 
+async def create_template_version(desk: Desk, request: RequestKey) -> Command[Any]:
+    return CreateTemplateVersion(
+        tenant=desk.tenant, request=request, name="t", definition=b"d", activate=True
+    )
+
+
+async def activate_template_version(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(CreateTemplateVersion(tenant=desk.tenant, name="t", definition=b"d", activate=False))
+    return ActivateTemplateVersion(tenant=desk.tenant, request=request, name="t", version=1)
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -156,6 +169,8 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.DELETE_CATEGORY: delete_category,
     RequestSpace.UPDATE_PREFERENCES: change_preferences,
     RequestSpace.UNSUBSCRIBE: change_preferences,
+    RequestSpace.CREATE_TEMPLATE_VERSION: create_template_version,
+    RequestSpace.ACTIVATE_TEMPLATE_VERSION: activate_template_version,
 }
 
 

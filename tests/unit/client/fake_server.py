@@ -22,6 +22,7 @@ from tocsin.v1 import (
     preference_service_pb2,
     recipient_service_pb2,
     system_service_pb2,
+    template_service_pb2,
     tenant_service_pb2,
 )
 
@@ -38,6 +39,7 @@ METHODS: Mapping[str, MethodDescriptor] = {
         system_service_pb2,
         category_service_pb2,
         preference_service_pb2,
+        template_service_pb2,
         tenant_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()

@@ -17,6 +17,7 @@ GROUPS = {
     "categories": tocsin.categories.Categories,
     "preferences": tocsin.preferences.PreferenceCenter,
     "system": tocsin.system.System,
+    "templates": tocsin.templates.Templates,
     "tenants": tocsin.tenants.Tenants,
 }
 

@@ -62,6 +62,14 @@ from tocsin.v1.system_service_pb2 import (
     Session,
     TerminateSessionResponse,
 )
+from tocsin.v1.template_service_pb2 import (
+    ActivateTemplateVersionResponse,
+    CreateTemplateVersionResponse,
+    GetTemplateResponse,
+    ListTemplatesResponse,
+    RenderTemplateResponse,
+    Template,
+)
 from tocsin.v1.tenant_service_pb2 import (
     CreateTenantResponse,
     DeleteTenantResponse,
@@ -393,6 +401,33 @@ async def test_preferences_are_resolved_and_left(client: tocsin.Client, server: 
     assert (about.recipient, about.category, about.channel) == ("ada", "orders", Channel.CHANNEL_EMAIL)
     (redeemed,) = server.requests["Unsubscribe"]
     assert (redeemed.token, bool(redeemed.request_id)) == ("t", True)
+
+
+# --- templates --------------------------------------------------------------------------------------------------------
+
+
+async def test_templates_are_created_activated_and_shown(server: FakeServer, client: tocsin.Client) -> None:
+    greeting = Template(name="greeting", active_version=1, latest_version=1)
+    created = CreateTemplateVersionResponse(template=greeting, version=1)
+    definition = tocsin.TemplateDefinition(
+        bodies=[tocsin.TemplateBody(content=tocsin.Content(simple=tocsin.SimpleContent(title="Hi")))]
+    )
+    server.answer("CreateTemplateVersion", created)
+    server.answer("GetTemplate", GetTemplateResponse(template=greeting))
+    server.answer("ListTemplates", ListTemplatesResponse(templates=[greeting]))
+    server.answer("ActivateTemplateVersion", ActivateTemplateVersionResponse(template=greeting))
+    server.answer("RenderTemplate", RenderTemplateResponse(version=1))
+    assert await client.templates.create_version("greeting", definition, activate=True) == created
+    assert (await client.templates.get("greeting")).template == greeting
+    assert [template async for template in client.templates.all()] == [greeting]
+    assert await client.templates.activate("greeting", 1) == greeting
+    assert (await client.templates.render("greeting", {"a": [1, None]}, version=1)).version == 1
+    await client.templates.render(definition, {"b": 2}, recipient=tocsin.Recipient(recipient="ada"))
+    (create,) = server.requests["CreateTemplateVersion"]
+    assert (create.definition, create.activate, bool(create.request_id)) == (definition, True, True)
+    stored, draft = server.requests["RenderTemplate"]
+    assert (stored.template.version, dict(stored.template.data)["a"][1]) == (1, None)
+    assert (draft.definition, dict(draft.data)) == (definition, {"b": 2})
 
 
 # --- the package ------------------------------------------------------------------------------------------------------

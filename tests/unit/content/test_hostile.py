@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tocsin_server.content.renderer import LiquidRenderer
-from tocsin_server.domain.content import Content, SimpleContent
+from tocsin_server.content.source import MAX_MARKUPS
+from tocsin_server.domain.content import Content, ListContent, ListItem, SimpleContent
 from tocsin_server.domain.errors import TemplateDataInvalid, TemplateInvalid, TemplateLimitExceeded
 from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.template import RenderFacts, TemplateBody, TemplateChannel, TemplateDefinition
@@ -169,11 +170,20 @@ def test_hostile_mjml_is_refused_too(mjml: str) -> None:
     check(refused(definition("{% unknown %}" if not mjml else "", mjml=mjml or " ")))
 
 
+def test_many_texts_have_no_more_tags_than_one() -> None:
+    items = tuple(ListItem("{{ data.text }}" * 60) for _ in range(100))
+    check(refused(TemplateDefinition((TemplateBody("", Content(ListContent("t", items))),))))
+
+
 def test_what_would_multiply_elsewhere_does_not_here() -> None:
     """In other Liquids a `when` is rendered as often as it matches."""
     renderer = LiquidRenderer()
     compiled = renderer.compiled(renderer.prepared(definition(CASES)))
     assert compiled.render(DATA, RenderFacts(), 0).content == Content(SimpleContent("t", "x"))
+
+
+def test_as_many_tags_as_are_allowed_are_read_as_fast() -> None:
+    check(lambda: render(definition("{{ data.big }}" * MAX_MARKUPS)))
 
 
 def test_what_is_allowed_at_most_takes_no_longer() -> None:

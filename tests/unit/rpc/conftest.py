@@ -51,8 +51,14 @@ class FakeSending:
         self.cancelled = 0
 
     async def send(
-        self, principal: Principal, requests: Sequence[SendRequest], **rest: Any
+        self,
+        principal: Principal,
+        requests: Sequence[SendRequest],
+        *,
+        on_queued: Callable[[], object] = lambda: None,
+        **rest: Any,
     ) -> list[SendResult | TocsinError]:
+        on_queued()
         self.calls.append({"principal": principal, "requests": list(requests), **rest})
         try:
             await self.gate.wait()

@@ -23,6 +23,7 @@ SERVICES = {
     "tocsin.v1.NotificationService",
     "tocsin.v1.InboxService",
     "tocsin.v1.RecipientService",
+    "tocsin.v1.TemplateService",
     "tocsin.v1.TenantService",
     "tocsin.v1.SystemService",
 }

@@ -184,7 +184,7 @@ class Component(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     CONSEQUENCE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """storage, writer, timers, bus, retention, credentials."""
+    """storage, writer, timers, bus, retention, credentials, policies."""
     state: Global___ComponentState.ValueType
     """How it is."""
     detail: _builtins.str

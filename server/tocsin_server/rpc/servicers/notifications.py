@@ -86,8 +86,12 @@ class NotificationServicer:
             request = await read()
             if request is None:
                 return False
-            sifted = await self._sifted(request.items)
-            under_way.put_nowait(asyncio.create_task(self._send_many(sifted, call)))
+            sifted, queued = await self._sifted(request.items), asyncio.Event()
+            sending = asyncio.create_task(self._send_many(sifted, call, queued.set))
+            sending.add_done_callback(lambda _: queued.set())
+            under_way.put_nowait(sending)
+            # What comes later must not get ahead of what waits for a template or a profile to be read.
+            await queued.wait()
             return True
 
         async def take() -> None:
@@ -161,9 +165,18 @@ class NotificationServicer:
     async def _sifted(self, items: Sequence[pb.SendItem]) -> Sifted[SendRequest]:
         return await sift(self._shape, items, send_request_from)
 
-    async def _send_many(self, sifted: Sifted[SendRequest], call: CallContext) -> bytes:
+    async def _send_many(
+        self,
+        sifted: Sifted[SendRequest],
+        call: CallContext,
+        on_queued: Callable[[], object] = lambda: None,
+    ) -> bytes:
         results = await self._sending.send(
-            call.principal, sifted.good, trace_parent=call.trace_parent, deadline=call.deadline
+            call.principal,
+            sifted.good,
+            trace_parent=call.trace_parent,
+            deadline=call.deadline,
+            on_queued=on_queued,
         )
         return self._answers.many(sifted.results(results))
 
