@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.contents import simple
 from tests.support.deliveries import Dispatch, HeldProvider, planning
 from tests.support.desk import CODEC, Desk
+from tests.support.senders import facts_of, releases_on, sending_on
 from tests.support.stores import START, TurnedClock, stored
+from tests.support.streams import ANYONE
 from tests.support.waiting import eventually
 from tocsin_server.domain.bodies import ChannelBody
 from tocsin_server.domain.commands import (
@@ -19,6 +22,7 @@ from tocsin_server.domain.commands import (
     Command,
     Receipt,
     RecordDelivery,
+    UpsertRecipient,
 )
 from tocsin_server.domain.delivery import (
     Bounced,
@@ -29,10 +33,13 @@ from tocsin_server.domain.delivery import (
     idempotency_key,
 )
 from tocsin_server.domain.errors import StorageUnavailable, TocsinError
-from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.notification import Channel, ChannelOverride, NotificationSpec
+from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
 from tocsin_server.domain.time import HOUR, MINUTE, SECOND
+from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.ports import QueueDepth, Writer
 from tocsin_server.service.providers import Providers
+from tocsin_server.service.sending import SendRequest, SendResult
 from tocsin_server.service.status import Component, ComponentState
 from tocsin_server.store.store import Store
 from tocsin_server.workers.deliver import LATE, DeliverLimits, DeliverWorker
@@ -157,6 +164,43 @@ async def test_a_body_that_was_rendered_is_what_goes_out(rig: Rig) -> None:
     async with rig.running():
         await rig.until(id, DeliveryState.SENT)
     assert [message.body for message in rig.provider.messages] == [body]
+
+
+@pytest.mark.parametrize("deliver_delay", [None, HOUR], ids=["at once", "scheduled"])
+async def test_a_sender_says_what_differs_on_a_channel(
+    rig: Rig, store: Store, clock: TurnedClock, deliver_delay: int | None
+) -> None:
+    """What it does not say for the channel follows the content, also where that is revised in the meantime."""
+    profile = Profile(addresses=(Address(Channel.EMAIL, "ada@example.com"),))
+    await rig.desk.submit(
+        UpsertRecipient(tenant="default", recipient="ada", profile=profile, fields=PROFILE_FIELDS)
+    )
+    facts = facts_of(store, {Channel.EMAIL: "log"})
+    sending, releases = (
+        sending_on(store, Cursors(store.facts), clock, facts=facts),
+        releases_on(store, clock, facts=facts),
+    )
+    spec = NotificationSpec(
+        "ada",
+        "orders",
+        channels=(Channel.EMAIL,),
+        deliver_delay=deliver_delay,
+        overrides=(ChannelOverride(Channel.EMAIL, subject="Build 17!", from_name="CI"),),
+    )
+    requests = [SendRequest("", spec, simple("Hello", text)) for text in ("World", "there")]
+    first, second = await sending.send(ANYONE, requests)
+    assert isinstance(first, SendResult)
+    assert isinstance(second, SendResult)
+    await rig.desk.revise(second.receipt.notification_id, "Revised")
+    clock.time += deliver_delay or 0
+    await releases.fire(await store.readers.due_timers(clock.time, 100))
+    async with rig.running():
+        for result in (first, second):
+            await rig.until(result.receipt.notification_id, DeliveryState.SENT)
+    assert {message.notification_id: message.body for message in rig.provider.messages} == {
+        first.receipt.notification_id: ChannelBody(Channel.EMAIL, "Build 17!", "World", from_name="CI"),
+        second.receipt.notification_id: ChannelBody(Channel.EMAIL, "Build 17!", "Revised", from_name="CI"),
+    }
 
 
 async def test_a_delivery_goes_out_when_it_is_due(rig: Rig, clock: TurnedClock) -> None:
