@@ -40,9 +40,9 @@ Url = Annotated[str, Meta(pattern="^[a-z0-9+]+://")]
 """May hold a password, which `shown` leaves out."""
 Level = Literal["debug", "info", "warning", "error"]
 
-ROLES = ("api", "clock", "deliver")
+ROLES = ("api", "clock", "deliver", "broadcast")
 """What a process does: `api` serves callers, `clock` does what happens at a time (timers, retention, erasure),
-`deliver` calls the providers of channels."""
+`deliver` calls the providers of channels, `broadcast` carries out broadcasts."""
 
 _OUTSIDE_CHANNELS = {channel.name.lower(): channel for channel in Channel if channel is not Channel.INBOX}
 
@@ -62,8 +62,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     workers: Annotated[Count, "Processes on this machine; more than one need Postgres and Redis."] = 1
     roles: Annotated[
-        Name, "What the processes do, of api, clock, deliver; less than all needs Postgres and Redis."
-    ] = "api,clock,deliver"
+        Name,
+        "What the processes do, of api, clock, deliver, broadcast; less than all needs Postgres and Redis.",
+    ] = "api,clock,deliver,broadcast"
     port_file: Annotated[Path | None, "Written with the bound port once the server answers."] = None
     metrics_port: Annotated[
         Port | None, "Prometheus reads here, worker i at this + i; OTEL_EXPORTER_PROMETHEUS_HOST: where."

@@ -27,13 +27,12 @@ import uvloop
 from tests.bench.payloads import spec
 from tests.bench.setting import CONTROL_VARIABLE
 from tests.bench.streams import Control
-from tocsin.v1.notification_pb2 import Notification
 from tocsin_server import logs
 from tocsin_server.bootstrap.process import GC_THRESHOLD, SWITCH_SECONDS
 from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.bus.redis import RedisBus
 from tocsin_server.domain.category import Category
-from tocsin_server.domain.ids import RANDOM_BITS, format_id, notification_id, recipient_hash
+from tocsin_server.domain.ids import RANDOM_BITS, notification_id, recipient_hash
 from tocsin_server.domain.inbox import (
     BroadcastChunk,
     BroadcastEntry,
@@ -191,7 +190,8 @@ class Driver:
             wave: list[Callable[[], None]] = []
             for chunk in self._chunks([heads[recipient] for recipient in recipients], recipients):
                 if not by_bus:
-                    wave.append(partial(self._server.hub.offer, chunk.changes()))
+                    everyone = {(TENANT, entry.recipient) for entry in chunk.entries}
+                    wave.append(partial(self._server.hub.offer, chunk.changes(everyone)))
                 elif self._bus is not None:
                     wave.append(partial(self._bus.publish_chunk, chunk))
             self._waves.append(wave)
@@ -208,17 +208,13 @@ class Driver:
         notification = spec_from(message, "")
         content = sent_content_from(message.content).shown
         common = draft(bytes(16), TENANT, notification, Facts(Category(notification.category)), now)
-        shared = Notification.FromString(self._codec.envelope(common, notification))
-        shared.ClearField("id")
-        shared.ClearField("recipient")
-        envelope = shared.SerializeToString()
+        envelope = self._codec.shared_envelope(common, notification)
         entries = []
         for recipient, head in zip(recipients, heads, strict=True):
             id = notification_id(now, recipient_hash(TENANT, recipient), random.getrandbits(RANDOM_BITS))
-            own = Notification(id=format_id(id), recipient=recipient).SerializeToString()
             count = head.revision + self._made
             counts = Counts(count, count, count)
-            entries.append(BroadcastEntry(recipient, head.incarnation, count, counts, own))
+            entries.append(BroadcastEntry(recipient, head.incarnation, count, counts, id))
         for start in range(0, len(entries), CHUNK):
             yield BroadcastChunk(
                 *(TENANT, notification.category, content, envelope, b"", None),

@@ -14,6 +14,7 @@ from google.rpc.status_pb2 import Status
 
 from tests.support.calls import DETAILS, channel_to
 from tocsin.v1 import inbox_service_pb2, system_service_pb2
+from tocsin.v1.broadcast_service_pb2_grpc import BroadcastServiceStub
 from tocsin.v1.category_service_pb2_grpc import CategoryServiceStub
 from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_pb2 import Content, NotificationSpec, SimpleContent
@@ -24,6 +25,7 @@ from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tocsin.v1.topic_service_pb2_grpc import TopicServiceStub
 from tocsin_server.bootstrap.serving import Server, bootstrap
 from tocsin_server.domain.time import Micros
 from tocsin_server.settings import Settings
@@ -85,6 +87,10 @@ class Caller:
         self.preferences = PreferenceServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
+        self.categories = CategoryServiceStub(channel)
+        self.preferences = PreferenceServiceStub(channel)
+        self.broadcasts = BroadcastServiceStub(channel)
+        self.topics = TopicServiceStub(channel)
         self.system = SystemServiceStub(channel)
 
     async def send(self, recipient: str = "ada", title: str = "t", **fields: Any) -> SendResult:

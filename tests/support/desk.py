@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tests.support.contents import simple
 from tocsin_server.domain.access import DEFAULT_TENANT
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
+    AddMembers,
     Answer,
     ByIds,
     ByThread,
@@ -23,6 +24,7 @@ from tocsin_server.domain.commands import (
     MarkReceipt,
     PruneInboxes,
     RecordInteraction,
+    RemoveMembers,
     RequestKey,
     RequestSpace,
     ReviseNotification,
@@ -30,6 +32,7 @@ from tocsin_server.domain.commands import (
     SendReceipt,
     ShownContent,
     StoreNotification,
+    UpsertRecipient,
     UpTo,
 )
 from tocsin_server.domain.cursor import UNFILTERED, Cursor
@@ -46,6 +49,7 @@ from tocsin_server.domain.inbox import (
     Status,
 )
 from tocsin_server.domain.notification import NotificationSpec
+from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Facts, draft, draft_again
 from tocsin_server.domain.time import DAY, Micros
 from tocsin_server.rpc.codec import WireCodec
@@ -224,6 +228,24 @@ class Desk:
                 EraseRecipient(tenant=self.tenant, recipient=recipient, erased_before=receipt.erased_count)
             )
         return receipt
+
+    async def upsert(self, recipient: str = "ada", **fields: Any) -> Recipient:
+        """A recipient with these fields of its profile."""
+        return await self.submit(
+            UpsertRecipient(
+                tenant=self.tenant, recipient=recipient, profile=Profile(**fields), fields=frozenset(fields)
+            )
+        )
+
+    async def add_members(self, topic: str, *recipients: str) -> int:
+        """How many became members."""
+        command = AddMembers(tenant=self.tenant, topic=topic, recipients=recipients)
+        return (await self.submit(command)).count
+
+    async def remove_members(self, topic: str, *recipients: str) -> int:
+        """How many ceased to be members."""
+        command = RemoveMembers(tenant=self.tenant, topic=topic, recipients=recipients)
+        return (await self.submit(command)).count
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,7 @@
 """One of everything that can be shown or sent, with every field set."""
 
+from typing import Any
+
 from tocsin_server.domain.content import (
     Action,
     ActionStyle,
@@ -84,7 +86,7 @@ def entry(
     **times: Micros,
 ) -> StoredEntry:
     """A row; `times` are those of its fields."""
-    unset = dict.fromkeys(StoredEntry._fields[10:])
+    unset: dict[str, Any] = dict.fromkeys(StoredEntry._fields[10:-1])
     return StoredEntry(
         bytes(16),
         "adä",

@@ -21,8 +21,10 @@ from tocsin_server.rpc.codec import WireCodec
 from tocsin_server.rpc.server import RpcServer, ServerOptions, Services
 from tocsin_server.service.access import Authenticator
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.broadcasts import Broadcasts
 from tocsin_server.service.categories import Categories
 from tocsin_server.service.cursors import Cursors
+from tocsin_server.service.drafting import BroadcastDrafts
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.inboxes import Inboxes
@@ -45,12 +47,14 @@ from tocsin_server.service.template_cache import TemplateCache
 from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.service.tenants import TenantDirectory, Tenants
+from tocsin_server.service.topics import Topics
 from tocsin_server.service.unsubscribing import UnsubscribeTokens
 from tocsin_server.settings import Settings
 from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.engine import EngineUnusable
 from tocsin_server.store.sqlite.lock import StoreLocked
 from tocsin_server.store.store import Store, StoreOptions, open_store
+from tocsin_server.workers.broadcast import BroadcastWorker
 from tocsin_server.workers.clock import ClockWorker
 from tocsin_server.workers.deliver import DeliverLimits, DeliverWorker
 from tocsin_server.workers.epoch import EpochWorker
@@ -126,6 +130,8 @@ async def bootstrap(
                     retention=_micros(settings.retention),
                     default_quotas=settings.default_quotas,
                     max_queue_bytes=lambda tenant: directory.quotas(tenant).max_queue_bytes,
+                    # Other replicas hear of inboxes that nobody follows here.
+                    heard=lambda: None if settings.redis_url else hub.inboxes,
                     on_group=lambda report: metrics.group_committed(report.commands, report.seconds),
                     on_storage_error=on_storage_error,
                 ),
@@ -255,6 +261,10 @@ async def bootstrap(
             sessions=sessions,
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
+            broadcasts=Broadcasts(
+                writer, store.broadcasts, codec, page_tokens, clock, settings.max_content_bytes
+            ),
+            topics=Topics(writer, store.topics, codec, page_tokens),
             categories=Categories(writer, store.categories, codec, page_tokens, _micros(settings.retention)),
             preferences=PreferenceCenter(
                 writer,
@@ -289,9 +299,11 @@ async def bootstrap(
         health = HealthWorker(storage, writer, rpc.set_serving)
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
-        erasure = ErasureWorker(store.tenants, writer, _micros(settings.sweep_interval))
-        heard_by = (hub, bus, timers, deliver, erasure, authenticator.on_commit, policy_watch.on_commit)
-        for listener in heard_by:
+        erasure = ErasureWorker(store.tenants, store.topics, writer, _micros(settings.sweep_interval))
+        drafts = BroadcastDrafts(store.broadcasts, facts, templates, codec, clock)
+        broadcast = BroadcastWorker(store.broadcasts, writer, drafts, clock)
+        workers = (timers, deliver, broadcast, erasure)
+        for listener in (hub, bus, *workers, authenticator.on_commit, policy_watch.on_commit):
             writer.listen(listener)
         writer.start()
         loops = {
@@ -309,6 +321,8 @@ async def bootstrap(
             loops |= {"timers": timers.run, "retention": retention.run, "erasure": erasure.run}
         if has_deliver:
             loops |= {"deliveries": deliver.run}
+        if "broadcast" in settings.role_names:
+            loops |= {"broadcasts": broadcast.run}
         for name, run in loops.items():
             await stack.enter_async_context(_running(name, run))
         if shared_rates is not None:

@@ -34,12 +34,15 @@ class MemoryBus:
         for other in self._others():
             self._count(other, len(committed.changes))
             other._ears.offer(committed.changes)
+        for chunk in committed.chunks:
+            self.publish_chunk(chunk)
 
     def publish_chunk(self, chunk: BroadcastChunk) -> None:
         """See `ports.Bus`."""
+        changes = chunk.changes({(chunk.tenant, entry.recipient) for entry in chunk.entries})
         for other in self._others():
             self._count(other, 1)
-            other._ears.offer(chunk.changes())
+            other._ears.offer(changes)
 
     async def run(self) -> None:
         """See `ports.Bus`."""

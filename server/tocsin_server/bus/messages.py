@@ -44,7 +44,7 @@ class Erased(_Message, frozen=True, tag=2):
 
 
 class Broadcast(_Message, frozen=True, tag=3):
-    """A transaction of a broadcast: shared content once, then (recipient, incarnation, revision, counts, envelope)."""
+    """A transaction of a broadcast: shared content once, then (recipient, incarnation, revision, counts, id)."""
 
     origin: bytes
     tenant: str
@@ -161,7 +161,7 @@ def broadcast_of(chunk: BroadcastChunk, origin: bytes) -> bytes:
                     entry.incarnation,
                     entry.revision,
                     (entry.counts.unread, entry.counts.unseen, entry.counts.total),
-                    entry.envelope,
+                    entry.id,
                 )
                 for entry in chunk.entries
             ],
@@ -172,8 +172,8 @@ def broadcast_of(chunk: BroadcastChunk, origin: bytes) -> bytes:
 def changes_of(message: Broadcast, followed: Container[tuple[str, str]]) -> list[InboxChange]:
     """What a chunk did to the inboxes that are followed: of a million, a replica makes only these."""
     entries = tuple(
-        BroadcastEntry(recipient, incarnation, revision, Counts(*counts), envelope)
-        for recipient, incarnation, revision, counts, envelope in message.entries
+        BroadcastEntry(recipient, incarnation, revision, Counts(*counts), id)
+        for recipient, incarnation, revision, counts, id in message.entries
         if (message.tenant, recipient) in followed
     )
     return BroadcastChunk(
@@ -184,4 +184,4 @@ def changes_of(message: Broadcast, followed: Container[tuple[str, str]]) -> list
         message.trace,
         message.expire_time,
         entries,
-    ).changes()
+    ).changes(followed)

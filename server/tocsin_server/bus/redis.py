@@ -90,6 +90,8 @@ class RedisBus:
         """See `ports.Bus`."""
         if committed.changes:
             self._publisher.changes(committed.changes)
+        for chunk in committed.chunks:
+            self.publish_chunk(chunk)
 
     def publish_chunk(self, chunk: BroadcastChunk) -> None:
         """See `ports.Bus`."""

@@ -41,7 +41,7 @@ from liquid.expression import Expression
 from tocsin_server.content.filters import FILTERS, Filter
 from tocsin_server.content.run import Missing, Run
 from tocsin_server.content.source import Problem, line_of
-from tocsin_server.content.values import ABSENT, contains, equal, item, less, to_whole, truthy
+from tocsin_server.content.values import ABSENT, MAX_NUMBER, contains, equal, item, less, to_whole, truthy
 
 Evaluate = Callable[[Run], Any]
 
@@ -115,7 +115,7 @@ class Expressions:
         return lambda run: value
 
     def _number(self, expression: IntegerLiteral | FloatLiteral) -> Evaluate:
-        if abs(expression.value) > 1e15:
+        if abs(expression.value) > MAX_NUMBER:
             raise Problem("a number is too large", line_of(expression.token))
         # As it is written: 2.0 divides otherwise than 2 does.
         value = expression.value

@@ -22,10 +22,10 @@ _LENGTHS = ("short", "medium", "long", "full")
 _LOCALIZED_STEPS = 100
 """What Babel takes for one value."""
 
-_FIRST_SECOND = -62_135_500_000
-_LAST_SECOND = 253_402_200_000
-"""Years 1 to 9999, a day less at both ends, so that no time zone leads out of them."""
-
+_FIRST_YEAR = 3
+_LAST_YEAR = 9997
+_DAY_CHARS = len("2027-01-31")
+_MAX_TIME_CHARS = 40
 
 Moment = dt.datetime | dt.date
 
@@ -108,26 +108,32 @@ def to_moment(run: Run, value: Any) -> Moment:
 
     It is told as seconds since 1970, or in ISO 8601; where that has no offset, it is a time in the recipient's zone.
     """
+    moment = _told(run, value)
+    # So far from both ends no time zone leads out of what can be written.
+    if not _FIRST_YEAR <= moment.year <= _LAST_YEAR:
+        raise Unrenderable(f"a time is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
+    if not isinstance(moment, dt.datetime):
+        return moment
+    return moment.replace(tzinfo=run.zone) if moment.tzinfo is None else moment.astimezone(run.zone)
+
+
+def _told(run: Run, value: Any) -> Moment:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        if not _FIRST_SECOND <= value <= _LAST_SECOND:
-            raise Unrenderable("a time is not in the years 1 to 9999")
-        return dt.datetime.fromtimestamp(value, dt.UTC).astimezone(run.zone)
+        try:
+            return dt.datetime.fromtimestamp(value, dt.UTC)
+        except (ValueError, OverflowError, OSError):
+            raise Unrenderable("a number is no time in seconds since 1970") from None
     written = text(run, value)
     if written == "now":
-        return run.now.astimezone(run.zone)
+        return run.now
     try:
-        if len(written) == 10:
+        if len(written) == _DAY_CHARS:
             return dt.date.fromisoformat(written)
-        moment = dt.datetime.fromisoformat(written) if len(written) <= 40 else None
+        if len(written) <= _MAX_TIME_CHARS:
+            return dt.datetime.fromisoformat(written)
     except ValueError:
-        moment = None
-    if moment is None:
-        raise Unrenderable(f"{written[:40]!r} is not a time in ISO 8601, such as 2027-01-31T09:00:00Z")
-    if moment.tzinfo is None:
-        return moment.replace(tzinfo=run.zone)
-    if not 2 < moment.year < 9_998:
-        raise Unrenderable("a time is not in the years 3 to 9997")
-    return moment.astimezone(run.zone)
+        pass
+    raise Unrenderable(f"{written[:40]!r} is not a time in ISO 8601, such as 2027-01-31T09:00:00Z")
 
 
 def _written(

@@ -1,13 +1,12 @@
 """Values as Liquid sees them: those of JSON, and nothing of Python. There are no attributes and no methods."""
 
-import math
 from decimal import Decimal
 from typing import Any
 
 from tocsin_server.content.run import Missing, Run, Unrenderable
 
-MAX_WHOLE = 10**15
-"""Numbers beyond are refused: the next whole number would not be exact."""
+MAX_NUMBER = 2**53
+"""Nothing is computed with numbers beyond: JSON's are not exact there."""
 
 ABSENT: Any = object()
 
@@ -70,20 +69,14 @@ def scalar_text(run: Run, value: Any) -> str:
 
 def number(value: float) -> int | float:
     """A number within bounds; one without a fraction is an int. Raises Unrenderable."""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise Unrenderable("a number is too large")
-        if value.is_integer():
-            value = int(value)
-    if not -MAX_WHOLE <= value <= MAX_WHOLE:
-        raise Unrenderable("a number is too large")
-    return value
+    bounded = _bounded(value)
+    return int(bounded) if bounded == int(bounded) else bounded
 
 
 def to_number(value: Any) -> int | float:
     """A number, or a text that is one. Raises Unrenderable."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return value
+        return _bounded(value)
     if isinstance(value, str) and len(value) <= 32:
         try:
             return number(float(value))
@@ -157,6 +150,13 @@ def kind_name(value: Any) -> str:
     if isinstance(value, (int, float)):
         return "a number"
     return "a list" if isinstance(value, list) else "an object"
+
+
+def _bounded(value: int | float) -> int | float:
+    # What is no number at all is not within bounds, either.
+    if not -MAX_NUMBER <= value <= MAX_NUMBER:
+        raise Unrenderable("a number is too large")
+    return value
 
 
 def _shown(value: Any) -> str:

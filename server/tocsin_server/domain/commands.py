@@ -5,10 +5,12 @@ is what is recorded under the request id, so that the same request gets the same
 """
 
 from enum import IntEnum
-from typing import Generic, TypeVar
+from typing import ClassVar, Generic, TypeVar
 
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.audience import Audience
 from tocsin_server.domain.bodies import ChannelBody
+from tocsin_server.domain.broadcast import Broadcast, BroadcastState
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.cursor import Cursor
 from tocsin_server.domain.delivery import Attempted, Delivery
@@ -21,6 +23,7 @@ from tocsin_server.domain.sending import Draft
 from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Topic
 from tocsin_server.domain.value import Value
 
 Receipt = TypeVar("Receipt")
@@ -79,6 +82,9 @@ class Command(Value, Generic[Receipt], frozen=True, kw_only=True):
 
     tenant: str
     request: RequestKey | None = None
+
+    solitary: ClassVar[bool] = False
+    """It has a transaction of its own."""
 
     @property
     def payload_bytes(self) -> int:
@@ -374,6 +380,148 @@ class ActivateTemplateVersion(Command[Template], frozen=True, kw_only=True):
     version: int
 
 
+# --- topics -----------------------------------------------------------------------------------------------------------
+
+
+class CreateTopic(Command[Topic], frozen=True, kw_only=True):
+    """Raises TopicExists."""
+
+    topic: str
+    display_name: str
+
+
+class DeleteTopic(Command[Topic], frozen=True, kw_only=True):
+    """Frees the name; what is left of the topic is for EraseTopic. Raises TopicNotFound."""
+
+    topic: str
+
+
+class MembersReceipt(Value, frozen=True):
+    """How many recipients became members, or ceased to be."""
+
+    count: int
+
+
+class AddMembers(Command[MembersReceipt], frozen=True, kw_only=True):
+    """Makes distinct recipients members; unknown ones are created. Raises TopicNotFound, QuotaExceeded."""
+
+    topic: str
+    recipients: tuple[str, ...]
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(map(len, self.recipients))
+
+
+class RemoveMembers(Command[MembersReceipt], frozen=True, kw_only=True):
+    """Ends the membership of distinct recipients; what unfinished broadcasts need of it stays. Raises TopicNotFound."""
+
+    topic: str
+    recipients: tuple[str, ...]
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(map(len, self.recipients))
+
+
+# --- broadcasts -------------------------------------------------------------------------------------------------------
+
+
+class CreateBroadcast(Command[Broadcast], frozen=True, kw_only=True):
+    """Stores a broadcast to be carried out. Raises TopicNotFound, QuotaExceeded."""
+
+    id: bytes
+    audience: Audience
+    spec: NotificationSpec
+    content: bytes | None
+    """Encoded; None: the spec names a template."""
+    trace: bytes
+    start_time: Micros | None
+    """None: at once."""
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + len(self.content or b"")
+
+
+class FinishBroadcast(Command[Broadcast], frozen=True, kw_only=True):
+    """Stops a broadcast where it is. Raises BroadcastNotFound, BroadcastFinal."""
+
+    id: bytes
+    state: BroadcastState
+    """CANCELLED or FAILED."""
+    failure: str = ""
+
+
+class ClassDraft(Value, frozen=True):
+    """What a broadcast drafts for a class."""
+
+    class_id: int
+    draft: Draft
+    content: bytes
+    """Encoded; empty for what is personal."""
+    envelope: bytes
+    """Encoded immutable fields without id and recipient."""
+    personal: bool
+    """What is shown is not the same for all."""
+
+
+class PlanClasses(Command[None], frozen=True, kw_only=True):
+    """Settles drafts of classes of a broadcast. Raises BroadcastNotFound."""
+
+    id: bytes
+    drafts: tuple[ClassDraft, ...]
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(len(each.content) + len(each.envelope) for each in self.drafts)
+
+
+class ChunkReceipt(Value, frozen=True):
+    """What a chunk of a broadcast came to. Where something is asked for, nothing was written."""
+
+    state: BroadcastState
+    taken: int = 0
+    """Recipients that had their turn."""
+    time: Micros = 0
+    """That it took, without the commit."""
+    unplanned: tuple[int, ...] = ()
+    """Asks for PlanClasses of these classes."""
+    personal: tuple[str, ...] = ()
+    """Asks for the drafts of these recipients, which are all personal ones up to `upto`."""
+    upto: str = ""
+
+
+class ExpandBroadcast(Command[ChunkReceipt], frozen=True, kw_only=True):
+    """Gives the next recipients of a broadcast their turn, and moves its position behind them.
+
+    Alone in its transaction. Raises BroadcastNotFound.
+    """
+
+    solitary: ClassVar[bool] = True
+
+    id: bytes
+    limit: int
+    """At most so many recipients."""
+    upto: str | None = None
+    """And none behind this one."""
+    personal: tuple[StoreNotification, ...] = ()
+    undrawn: tuple[str, ...] = ()
+    """Recipients of personal classes for whom nothing can be drawn up."""
+    targeted: int | None = None
+    """How many recipients the audience has, once that is known."""
+
+    @property
+    def payload_bytes(self) -> int:  # noqa: D102
+        return SMALL_COMMAND_BYTES + sum(each.payload_bytes for each in self.personal)
+
+
+class RestBroadcast(Command[None], frozen=True, kw_only=True):
+    """Nothing more is to be done for a finished broadcast: its entries have expired."""
+
+    id: bytes
+
+
 # --- time -------------------------------------------------------------------------------------------------------------
 
 
@@ -504,6 +652,12 @@ class PruneInboxes(Command[SweepReceipt], frozen=True, kw_only=True):
     cutoff: Micros
 
 
+class PruneBroadcasts(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Removes what is kept of a broadcast that finished before the cutoff and of which no entry is left."""
+
+    cutoff: Micros
+
+
 class PruneHistory(Command[SweepReceipt], frozen=True, kw_only=True):
     """Removes up to `limit` rows each of request ids, events, consumer positions and slots of throttles past the time
     they are kept."""
@@ -539,6 +693,16 @@ class EraseTenant(Command[SweepReceipt], frozen=True, kw_only=True):
     """Erases up to `limit` rows of a tenant that is DELETING, and with the last of them the tenant."""
 
     name: str
+    limit: int = 2_000
+
+
+class EraseTopic(Command[SweepReceipt], frozen=True, kw_only=True):
+    """Removes up to `limit` memberships that have ended, of a deleted topic all of them and then the topic.
+
+    Not while a broadcast to the topic is unfinished.
+    """
+
+    topic_id: int
     limit: int = 2_000
 
 

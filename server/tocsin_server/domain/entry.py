@@ -32,6 +32,8 @@ class StoredEntry(NamedTuple):
     final_time: Micros | None
     interacted_time: Micros | None
     deliver_time: Micros | None
+    shared: bool = False
+    """The envelope is one of several entries, so that it lacks the id and the recipient."""
 
 
 class Wanted(NamedTuple):

@@ -7,6 +7,7 @@
     │   │   └── TemplateDataInvalid
     │   ├── MalformedRequest
     │   ├── PageTokenInvalid
+    │   ├── FilterInvalid
     │   ├── CursorInvalid
     │   └── UnsubscribeTokenInvalid
     ├── CursorOutOfRange                a good cursor that cannot be resumed from
@@ -15,13 +16,14 @@
     │   └── IncarnationChanged
     ├── Conflict
     │   ├── RequestIdReused
-    │   └── TenantExists
+    │   └── TenantExists, TopicExists
     ├── NotFound
     │   ├── TenantNotFound, NotificationNotFound, ActionNotFound
     │   ├── RecipientNotFound, SessionNotFound, ApiKeyNotFound
-    │   └── CategoryNotFound
+    │   ├── CategoryNotFound, TopicNotFound, BroadcastNotFound
     │   └── TemplateNotFound, TemplateVersionNotFound
     ├── NotificationFinal               the notification cannot change any more
+    ├── BroadcastFinal                  neither can the broadcast
     ├── CategoryMandatory               nobody can be left out of it
     ├── FeatureNotBuilt                 part of the contract, not of this version
     ├── Unauthenticated
@@ -122,6 +124,12 @@ class PageTokenInvalid(Invalid):
     reason = "PAGE_TOKEN_INVALID"
 
 
+class FilterInvalid(Invalid):
+    """The filter is not understood."""
+
+    reason = "FILTER_INVALID"
+
+
 class CursorInvalid(Invalid):
     """The cursor was not made by this server."""
 
@@ -170,6 +178,12 @@ class TenantExists(Conflict):
     """A tenant of this name exists."""
 
     reason = "TENANT_EXISTS"
+
+
+class TopicExists(Conflict):
+    """A topic of this name exists."""
+
+    reason = "TOPIC_EXISTS"
 
 
 class NotFound(TocsinError):
@@ -236,10 +250,28 @@ class TemplateVersionNotFound(NotFound):
     reason = "TEMPLATE_VERSION_NOT_FOUND"
 
 
+class TopicNotFound(NotFound):
+    """There is no such topic."""
+
+    reason = "TOPIC_NOT_FOUND"
+
+
+class BroadcastNotFound(NotFound):
+    """There is no such broadcast."""
+
+    reason = "BROADCAST_NOT_FOUND"
+
+
 class NotificationFinal(TocsinError):
     """The notification cannot change any more."""
 
     reason = "NOTIFICATION_FINAL"
+
+
+class BroadcastFinal(TocsinError):
+    """The broadcast is over."""
+
+    reason = "BROADCAST_FINAL"
 
 
 class FeatureNotBuilt(TocsinError):

@@ -1,5 +1,6 @@
 """One recipient's inbox: its counter row, the status of its entries, and what marks do to them."""
 
+from collections.abc import Container
 from enum import IntEnum
 
 from tocsin_server.domain.notification import EventKind
@@ -216,6 +217,8 @@ class InboxChange(Value, frozen=True):
     """Encoded trace parent, left out for end users."""
     expire_time: Micros | None = None
     """From then on the entry is not pushed."""
+    id: bytes = b""
+    """Of a new entry whose envelope is shared by others, so that it lacks the id and the recipient."""
 
 
 class InboxErased(Value, frozen=True):
@@ -235,8 +238,8 @@ class BroadcastEntry(Value, frozen=True):
     """The inbox's revision after the change, which is the entry's."""
     counts: Counts
     """The counts at that revision."""
-    envelope: bytes
-    """Encoded immutable fields of this entry alone: its id and its recipient."""
+    id: bytes
+    """Of the entry."""
 
 
 class BroadcastChunk(Value, frozen=True):
@@ -247,13 +250,13 @@ class BroadcastChunk(Value, frozen=True):
     content: bytes
     """Encoded."""
     envelope: bytes
-    """Encoded immutable fields that all entries share; an entry's own ones come after them."""
+    """Encoded immutable fields that all entries share: all but their ids and their recipients."""
     trace: bytes
     expire_time: Micros | None
     entries: tuple[BroadcastEntry, ...]
 
-    def changes(self) -> list[InboxChange]:
-        """The same, inbox by inbox."""
+    def changes(self, wanted: Container[tuple[str, str]]) -> list[InboxChange]:
+        """The same, inbox by inbox, for those that are wanted by tenant and recipient."""
         return [
             InboxChange(
                 self.tenant,
@@ -263,9 +266,11 @@ class BroadcastChunk(Value, frozen=True):
                 entry.counts,
                 self.category,
                 self.content,
-                self.envelope + entry.envelope,
+                self.envelope,
                 self.trace,
                 self.expire_time,
+                entry.id,
             )
             for entry in self.entries
+            if (self.tenant, entry.recipient) in wanted
         ]

@@ -70,14 +70,13 @@ class WireCodec:
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """All fields that never change, but for the trace parent."""
+        return self._identity(draft.id, draft.recipient) + self.shared_envelope(draft, spec)
+
+    def shared_envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
+        """The envelope of entries that are alike but for their ids and their recipients, which it leaves out."""
         tags = self._notification
-        recipient, category = draft.recipient.encode(), draft.category.encode()
+        category = draft.category.encode()
         fields = [
-            tags.id,
-            format_id(draft.id).encode(),
-            tags.recipient,
-            varint(len(recipient)),
-            recipient,
             tags.category,
             varint(len(category)),
             category,
@@ -96,6 +95,10 @@ class WireCodec:
             )
             fields.append(delimited(tags.attributes, pair))
         return b"".join(fields)
+
+    def _identity(self, id: bytes, recipient: str) -> bytes:
+        tags, encoded = self._notification, recipient.encode()
+        return b"".join((tags.id, format_id(id).encode(), tags.recipient, varint(len(encoded)), encoded))
 
     def _actor(self, actor: Actor) -> bytes:
         tags = self._notification
@@ -120,11 +123,15 @@ class WireCodec:
         """A Notification of an entry that nobody has touched."""
         assert change.content is not None
         known = change.content + change.envelope + self._revision + varint(change.revision)
+        if change.id:
+            known += self._identity(change.id, change.recipient)
         return known + change.trace if with_trace else known
 
     def stored_notification(self, entry: StoredEntry, *, with_trace: bool) -> bytes:
         """A Notification; what is in its default state has no `state`."""
         known = (entry.content or b"") + entry.envelope
+        if entry.shared:
+            known += self._identity(entry.id, entry.recipient)
         if with_trace:
             known += entry.trace
         if entry.revision:

@@ -34,6 +34,7 @@ CODES: dict[type[TocsinError], grpc.StatusCode] = {
     errors.Conflict: grpc.StatusCode.ALREADY_EXISTS,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.NotificationFinal: grpc.StatusCode.FAILED_PRECONDITION,
+    errors.BroadcastFinal: grpc.StatusCode.FAILED_PRECONDITION,
     errors.CategoryMandatory: grpc.StatusCode.FAILED_PRECONDITION,
     errors.FeatureNotBuilt: grpc.StatusCode.UNIMPLEMENTED,
     errors.Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,

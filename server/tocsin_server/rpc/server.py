@@ -12,6 +12,7 @@ from tocsin_server.rpc.context import Authenticator, Telemetry
 from tocsin_server.rpc.methods import Servicer
 from tocsin_server.rpc.pipeline import Pipeline
 from tocsin_server.rpc.rules import Rules
+from tocsin_server.rpc.servicers.broadcasts import BroadcastServicer
 from tocsin_server.rpc.servicers.categories import CategoryServicer
 from tocsin_server.rpc.servicers.inbox import InboxServicer
 from tocsin_server.rpc.servicers.notifications import NotificationServicer
@@ -20,10 +21,12 @@ from tocsin_server.rpc.servicers.recipients import RecipientServicer
 from tocsin_server.rpc.servicers.system import SystemServicer
 from tocsin_server.rpc.servicers.templates import TemplateServicer
 from tocsin_server.rpc.servicers.tenants import TenantServicer
+from tocsin_server.rpc.servicers.topics import TopicServicer
 from tocsin_server.rpc.standard import StandardServices
 from tocsin_server.rpc.streams import Handler
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.api_keys import ApiKeys
+from tocsin_server.service.broadcasts import Broadcasts
 from tocsin_server.service.categories import Categories
 from tocsin_server.service.inboxes import Inboxes
 from tocsin_server.service.notifications import Notifications
@@ -35,6 +38,7 @@ from tocsin_server.service.sessions import Sessions
 from tocsin_server.service.status import Status
 from tocsin_server.service.templates import Templates
 from tocsin_server.service.tenants import Tenants
+from tocsin_server.service.topics import Topics
 
 _PACKAGE = "/tocsin.v1."
 
@@ -54,6 +58,8 @@ class Services:
     sessions: Sessions
     inboxes: Inboxes
     recipients: Recipients
+    topics: Topics
+    broadcasts: Broadcasts
     categories: Categories
     preferences: PreferenceCenter
     templates: Templates
@@ -184,6 +190,8 @@ def _servicers(
             max_recipients_per_attach=options.max_recipients_per_attach,
         ),
         RecipientServicer(services.recipients, codec, shape),
+        TopicServicer(services.topics, admission),
+        BroadcastServicer(services.broadcasts, shape),
         CategoryServicer(services.categories),
         PreferenceServicer(services.preferences),
         TemplateServicer(services.templates),

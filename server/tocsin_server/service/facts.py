@@ -36,9 +36,13 @@ class KnownFacts:
 
     def of(self, category: str, recipient: str) -> Facts:
         """What a draft is made from; of a recipient that was not read, that nothing was said."""
+        return self.of_any(category, self._profiles.get((self._tenant, recipient), UNKNOWN_RECIPIENT))
+
+    def of_any(self, category: str, recipient: RecipientFacts) -> Facts:
+        """What a draft is made from for whom this is known of."""
         return Facts(
             self._policy.category(category),
-            self._profiles.get((self._tenant, recipient), UNKNOWN_RECIPIENT),
+            recipient,
             self._policy.defaults,
             self._providers,
             self._policy.throttled,

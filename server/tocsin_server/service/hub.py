@@ -4,7 +4,7 @@ It holds no history. A session whose position is exactly one behind takes an ent
 gap from storage. So a hint may be lost, doubled or late without effect on what a subscriber gets.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from tocsin_server.domain.inbox import Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
@@ -47,6 +47,11 @@ class Hub:
         """How many inboxes are followed."""
         return len(self._followers)
 
+    @property
+    def inboxes(self) -> Collection[tuple[str, str]]:
+        """The tenants and recipients of the inboxes that are followed; may be asked by any thread."""
+        return self._followers.keys()
+
     def followed(self) -> dict[str, list[str]]:
         """The recipients that are followed, by tenant."""
         by_tenant: dict[str, list[str]] = {}
@@ -63,6 +68,8 @@ class Hub:
     def __call__(self, committed: Committed) -> None:
         """Offers what a transaction changed; a `ports.CommitListener`."""
         self.offer(committed.changes)
+        for chunk in committed.chunks:
+            self.offer(chunk.changes(self._followers))
 
     def offer(self, changes: Iterable[InboxChange | InboxErased]) -> None:
         """Offers changes to the sessions that follow their inboxes."""

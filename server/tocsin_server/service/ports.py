@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar
 
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.broadcast import Broadcast
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Answer, Command, Timer
 from tocsin_server.domain.content import Content
@@ -28,6 +29,7 @@ from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChang
 from tocsin_server.domain.notification import Event, NotificationSpec
 from tocsin_server.domain.policy import TenantPolicy
 from tocsin_server.domain.recipient import Recipient, RecipientFacts
+from tocsin_server.domain.recipient_class import RecipientClass
 from tocsin_server.domain.sending import Draft, Kept, Plan
 from tocsin_server.domain.template import (
     Data,
@@ -39,6 +41,7 @@ from tocsin_server.domain.template import (
 )
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Member, Topic
 from tocsin_server.domain.value import Value
 
 Receipt = TypeVar("Receipt")
@@ -65,6 +68,10 @@ class Committed:
     """The earliest time from which one of the deliveries that changed can be claimed."""
     policies_changed: frozenset[str] = frozenset()
     """Tenants whose policy changed: categories, default preferences, what else has its version."""
+    chunks: tuple[BroadcastChunk, ...] = ()
+    """What a broadcast entered into inboxes that somebody hears of."""
+    broadcasts_changed: bool = False
+    """There is a new broadcast, or one was stopped."""
 
 
 class CommitListener(Protocol):
@@ -258,6 +265,57 @@ class Renderer(Protocol):
 
     def compiled(self, definition: TemplateDefinition) -> CompiledTemplate:
         """One that `prepared` gave; never fails."""
+
+
+class TopicReader(Protocol):
+    """Reads topics and their members."""
+
+    async def topic(self, tenant: str, name: str) -> Topic | None:
+        """One topic."""
+
+    async def topics(self, tenant: str, after: str, limit: int) -> list[Topic]:
+        """By name, from above `after`."""
+
+    async def members(self, tenant: str, topic: str, after: str, limit: int) -> list[Member] | None:
+        """By recipient, from above `after`; None: there is no such topic."""
+
+    async def erasable_topics(self, limit: int) -> list[int]:
+        """Ids of topics of any tenant that are deleted, or have memberships that ended, which no broadcast needs."""
+
+
+class DueBroadcast(NamedTuple):
+    """A broadcast that something is to be done for."""
+
+    broadcast: Broadcast
+    content: bytes | None
+    """Encoded; None: its spec names a template."""
+    trace: bytes
+    """The encoded trace parent."""
+
+
+class BroadcastReader(Protocol):
+    """Reads broadcasts and what carrying them out needs."""
+
+    async def broadcast(self, tenant: str, id: bytes) -> Broadcast | None:
+        """One broadcast."""
+
+    async def broadcasts(self, tenant: str, before: bytes | None, limit: int) -> list[Broadcast]:
+        """By falling id, from below `before`."""
+
+    async def due_broadcasts(self, limit: int) -> list[DueBroadcast]:
+        """Broadcasts of tenants that are not suspended which are to begin or go on, or whose entries are to expire."""
+
+    async def next_wake_time(self) -> Micros | None:
+        """When the next one will be due; None: none is waiting."""
+
+    async def audience_size(self, tenant: str, id: bytes) -> int:
+        """How many recipients a broadcast is for."""
+
+    async def classes(self, tenant: str, ids: Sequence[int]) -> dict[int, RecipientClass]:
+        """Decision classes by their ids."""
+
+    async def stored_entries(self, tenant: str, id: bytes, after: bytes, limit: int) -> list[bytes]:
+        """The ids of a finished broadcast's entries that are still shown, from above `after`."""
 
 
 class ApiKeyReader(Protocol):
@@ -522,6 +580,9 @@ class Codec(Protocol):
 
     def envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
         """The notification's fields that never change, but for the trace parent."""
+
+    def shared_envelope(self, draft: Draft, spec: NotificationSpec) -> bytes:
+        """The same for entries that are alike but for their ids and their recipients, which it leaves out."""
 
     def trace(self, trace_parent: str) -> bytes:
         """The notification's `trace_parent` field; empty for an empty one."""

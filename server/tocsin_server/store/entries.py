@@ -90,8 +90,8 @@ def write_entries(connection: Connection, entries: Sequence[EntryRow]) -> None:
 
 
 def drop_contents(connection: Connection, entries: Sequence[EntryRow]) -> None:
-    """Removes the contents of entries that do not show them any more."""
-    ids = [entry.content_id for entry in entries if entry.content_id is not None]
+    """Removes the contents of entries that do not show them any more, but for what a broadcast's entries share."""
+    ids = [entry.content_id for entry in entries if entry.content_id is not None and entry.content_id > 0]
     connection.rows_in("DELETE FROM contents WHERE id {in_keys}", (), ids)
 
 

@@ -19,6 +19,15 @@ _SELECT = Select(
 )
 
 
+_SELECT_ENTERED = Select(
+    (Blob("n.id"), "n.create_time", "n.content_revision", Blob("b.decisions")),
+    """FROM notifications AS n JOIN broadcast_classes AS b ON b.pk = n.broadcast_class_pk
+    WHERE n.tenant = ? AND n.id {in_keys}""",
+)
+
+_decode_decisions = msgpack.Decoder(tuple[Decision, ...]).decode
+
+
 class _Detail(NamedTuple):
     """The parts of an event that few have. What an earlier version wrote has less of them."""
 
@@ -44,9 +53,17 @@ def event_row(
 def read_events(
     connection: Connection, tenant: str, notification_ids: Sequence[bytes], limit: int = NO_LIMIT
 ) -> list[TimelineEvent]:
-    """The latest `limit` events of the notifications, oldest first."""
+    """The latest `limit` events of the notifications, oldest first.
+
+    That an entry of a broadcast was stored, and why so, is said once for its class.
+    """
     rows = connection.select_in(_SELECT, (tenant,), notification_ids, (limit,))
-    return [_event(*row) for row in sorted(rows, key=lambda row: row[-1])]
+    events = [_event(*row) for row in sorted(rows, key=lambda row: row[-1])]
+    if len(events) >= limit:
+        return events
+    revised = {each.notification_id for each in events if each.event.kind is EventKind.REVISED}
+    entered = connection.select_in(_SELECT_ENTERED, (tenant,), notification_ids)
+    return [_entered(*row, revised=row[0] in revised) for row in entered] + events
 
 
 def _event(
@@ -56,3 +73,13 @@ def _event(
     if detail:
         event = Event(EventKind(kind), time, revision, *msgpack.decode(detail, type=_Detail))
     return TimelineEvent(notification_id, event)
+
+
+def _entered(
+    notification_id: bytes, time: int, content_revision: int, decisions: bytes, *, revised: bool
+) -> TimelineEvent:
+    # Once it is revised, the revision that it entered with is not known any more.
+    revision = 0 if revised else content_revision
+    return TimelineEvent(
+        notification_id, Event(EventKind.STORED, time, revision, _decode_decisions(decisions))
+    )

@@ -3,7 +3,7 @@
 import itertools
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from tocsin_server.store.engine import Engine, WriteSession
 from tocsin_server.store.places import lock_all
 from tocsin_server.store.queue import CommandQueue, Queued
 from tocsin_server.store.requests import Receipts, RequestId, check_same_request
-from tocsin_server.store.transaction import Overtaken, Transaction
+from tocsin_server.store.transaction import InboxKey, Overtaken, Transaction
 
 COMMANDS_PER_GROUP = 1_024
 
@@ -48,6 +48,8 @@ class WriterLimits:
     """Bytes that a tenant may have waiting."""
     default_quotas: Quotas
     retention: Micros
+    heard: Callable[[], Collection[InboxKey] | None] = lambda: None
+    """The inboxes of whose new entries somebody hears; None: all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,9 @@ class Groups:
         self._queue.put_back(repeated)
         if not group:
             return
+        if len(group) > 1 and any(item.command.solitary for item in group):
+            self._serve_apart(group)
+            return
         started = time.perf_counter()
         try:
             committed, outcomes = self._write_in_a_race(group)
@@ -122,6 +127,15 @@ class Groups:
         self._tell(lambda: self._on_group(GroupReport(len(group), seconds)))
         self._tell(lambda: self._on_storage_error(""))
         self._answer(committed, outcomes)
+
+    def _serve_apart(self, group: list[Queued]) -> None:
+        """What others wait for first, then each that is to be alone."""
+        together = [item for item in group if not item.command.solitary]
+        if together:
+            self._serve(together)
+        for item in group:
+            if item.command.solitary:
+                self._serve([item])
 
     def _write_in_a_race(self, group: list[Queued]) -> tuple[Committed, Outcomes]:
         """Runs the transaction again when others were in its way: then it sees what they have done."""
@@ -146,6 +160,7 @@ class Groups:
                 self._limits.default_quotas,
                 self._limits.retention,
                 session.new_content_ids,
+                self._limits.heard,
             )
             outcomes = self._apply(transaction, group)
             session.commit()

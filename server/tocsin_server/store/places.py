@@ -31,6 +31,10 @@ def places_of(command: commands.Command[Any]) -> Places:
             | commands.EraseRecipient()
         ):
             return Places(((command.tenant, command.recipient),))
+        case commands.AddMembers():
+            return Places(tuple((command.tenant, each) for each in command.recipients), creates=True)
+        case commands.RemoveMembers():
+            return Places(tuple((command.tenant, each) for each in command.recipients))
         case commands.CancelNotifications(ids=()):
             return Places(((command.tenant, command.recipient),))
         case commands.CancelNotifications():

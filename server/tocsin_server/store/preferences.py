@@ -7,12 +7,19 @@ from msgspec import msgpack
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import ChangeDefaultPreferences, ChangePreferences, PreferencesReceipt
 from tocsin_server.domain.errors import TocsinError
-from tocsin_server.domain.preferences import NO_PREFERENCES, PreferencesChange, changed, check_allowed
+from tocsin_server.domain.ids import recipient_part
+from tocsin_server.domain.preferences import (
+    NO_PREFERENCES,
+    Preferences,
+    PreferencesChange,
+    changed,
+    check_allowed,
+)
 from tocsin_server.store.categories import categories_named
 from tocsin_server.store.policies import locked_defaults
-from tocsin_server.store.recipients import new_version, preferences_of
+from tocsin_server.store.recipients import classes_of, new_version, preferences_of
 from tocsin_server.store.sql import Blob, Insert, Select
-from tocsin_server.store.transaction import EMPTY_PROFILE, Transaction
+from tocsin_server.store.transaction import EMPTY_PROFILE, InboxKey, Transaction
 
 _SELECT_SAID = Select(
     ("recipient", Blob("preferences")),
@@ -21,8 +28,9 @@ _SELECT_SAID = Select(
 
 _SET = Insert(
     "recipients",
-    ("tenant", "recipient", "profile", "preferences", "create_time", "update_time"),
-    "ON CONFLICT (tenant, recipient) DO UPDATE SET preferences = excluded.preferences",
+    ("tenant", "recipient", "profile", "preferences", "create_time", "update_time", "id_part", "class_id"),
+    """
+    ON CONFLICT (tenant, recipient) DO UPDATE SET preferences = excluded.preferences, class_id = excluded.class_id""",
 )
 
 _SET_DEFAULTS = "UPDATE tenant_policies SET preferences = ? WHERE tenant = ?"
@@ -47,7 +55,7 @@ def change_preferences(
             _SELECT_SAID, (tenant,), [command.recipient for command in own]
         )
     }
-    written = {}
+    written: dict[InboxKey, Preferences] = {}
     outcomes: list[PreferencesReceipt | TocsinError] = []
     for command in commands:
         place = (command.tenant, command.recipient)
@@ -64,12 +72,26 @@ def change_preferences(
             outcomes.append(error)
         else:
             outcomes.append(PreferencesReceipt(command.recipient, after))
-    rows = [
-        (*place, EMPTY_PROFILE, msgpack.encode(after), transaction.now, transaction.now)
-        for place, after in written.items()
-    ]
-    transaction.connection.insert(_SET, rows)
+    _write(transaction, written)
     return outcomes
+
+
+def _write(transaction: Transaction, written: Mapping[InboxKey, Preferences]) -> None:
+    by_tenant: dict[str, dict[str, Preferences]] = {}
+    for (tenant, recipient), preferences in written.items():
+        by_tenant.setdefault(tenant, {})[recipient] = preferences
+    now = transaction.now
+    for tenant, own in by_tenant.items():
+        classes = classes_of(transaction, tenant, own)
+        rows = [
+            (
+                *(tenant, recipient, EMPTY_PROFILE, msgpack.encode(preferences), now, now),
+                recipient_part(tenant, recipient),
+                classes[recipient],
+            )
+            for recipient, preferences in own.items()
+        ]
+        transaction.connection.insert(_SET, rows)
 
 
 def change_defaults(

@@ -44,8 +44,8 @@ _ENTRY = (
     f"CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN {int(Status.GONE)} ELSE n.status END",
     "n.category",
     Blob("c.body", "CASE WHEN n.expire_time <= :now THEN NULL ELSE {} END", nullable=True),
-    Blob("n.envelope"),
-    Blob("n.trace"),
+    Blob("coalesce(b.envelope, n.envelope)"),
+    Blob("coalesce(b.trace, n.trace)"),
     "n.seen_time",
     "n.read_time",
     "n.archived_time",
@@ -53,6 +53,7 @@ _ENTRY = (
     f"CASE WHEN n.state = {_STORED} AND n.expire_time <= :now THEN n.expire_time ELSE n.final_time END",
     "n.interacted_time",
     "n.deliver_time",
+    "b.pk IS NOT NULL",
 )
 
 
@@ -62,7 +63,8 @@ def _entries_in(page: str) -> Select:
     return Select(
         _ENTRY,
         f"""FROM ({page}) AS page
-        JOIN notifications AS n ON n.pk = page.pk LEFT JOIN contents AS c ON c.id = n.content_id""",
+        JOIN notifications AS n ON n.pk = page.pk LEFT JOIN contents AS c ON c.id = n.content_id
+        LEFT JOIN broadcast_classes AS b ON b.pk = n.broadcast_class_pk""",
     )
 
 
@@ -72,9 +74,10 @@ _CHANGES = _entries_in(
     f"""
         SELECT pk FROM (
             SELECT n.pk, sum(size) OVER (ORDER BY n.revision ROWS UNBOUNDED PRECEDING) - size AS before FROM (
-                SELECT n.pk, n.revision, length(n.envelope)
+                SELECT n.pk, n.revision, length(coalesce(b.envelope, n.envelope))
                     + CASE WHEN n.expire_time <= :now THEN 0 ELSE coalesce(length(c.body), 0) END AS size
                 FROM notifications AS n LEFT JOIN contents AS c ON c.id = n.content_id
+                LEFT JOIN broadcast_classes AS b ON b.pk = n.broadcast_class_pk
                 WHERE n.tenant = :tenant AND n.recipient = :recipient AND n.revision > :after
                     AND (n.revision > :unread_up_to OR n.status <= {int(Status.SEEN)})
                 ORDER BY n.revision LIMIT {_ENTRIES_PER_READ}

@@ -1,8 +1,9 @@
 """Profiles: UpsertRecipient and EraseRecipient, and what is read about recipients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from msgspec import msgpack
+from msgspec import json, msgpack
 
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
@@ -12,17 +13,22 @@ from tocsin_server.domain.commands import (
 )
 from tocsin_server.domain.entry import ConsumerPosition, TimelineEvent
 from tocsin_server.domain.errors import QuotaExceeded, RecipientNotFound, TocsinError
+from tocsin_server.domain.ids import recipient_part
 from tocsin_server.domain.inbox import Inbox, Status
 from tocsin_server.domain.notification import NotificationState
 from tocsin_server.domain.preferences import NO_PREFERENCES, Preferences
 from tocsin_server.domain.recipient import Profile, Recipient, RecipientFacts
+from tocsin_server.domain.recipient_class import class_of
 from tocsin_server.domain.value import replace
+from tocsin_server.store.audience import keep_audiences
+from tocsin_server.store.classes import class_ids
 from tocsin_server.store.entries import EntryRow, entries_where
 from tocsin_server.store.events import read_events
 from tocsin_server.store.pool import ReadPool
 from tocsin_server.store.retention import remove_notifications
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
-from tocsin_server.store.transaction import Transaction
+from tocsin_server.store.topics import leave_topics
+from tocsin_server.store.transaction import InboxKey, Transaction
 
 _RECIPIENT = ("recipient", Blob("profile"), "create_time", "update_time")
 
@@ -50,9 +56,27 @@ _LIST_POSITIONS = """
 
 _UPSERT = Insert(
     "recipients",
-    ("tenant", "recipient", "profile", "create_time", "update_time"),
+    (
+        "tenant",
+        "recipient",
+        "profile",
+        "create_time",
+        "update_time",
+        "id_part",
+        "class_id",
+        "attributes",
+        "locale",
+        "time_zone",
+    ),
     """
-    ON CONFLICT (tenant, recipient) DO UPDATE SET profile = excluded.profile, update_time = excluded.update_time""",
+    ON CONFLICT (tenant, recipient) DO UPDATE SET profile = excluded.profile, update_time = excluded.update_time,
+        class_id = excluded.class_id, attributes = excluded.attributes, locale = excluded.locale,
+        time_zone = excluded.time_zone""",
+)
+
+_SELECT_PREFERENCES = Select(
+    ("recipient", Blob("preferences")),
+    "FROM recipients WHERE tenant = ? AND recipient {in_keys} AND preferences IS NOT NULL",
 )
 
 # What never entered the inbox first, then in revision order: each chunk moves the inbox's floor, as pruning does.
@@ -64,6 +88,7 @@ _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
     "DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ?",
+    "DELETE FROM broadcast_exceptions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM inboxes WHERE tenant = ? AND recipient = ?",
     "DELETE FROM recipients WHERE tenant = ? AND recipient = ?",
 )
@@ -85,6 +110,7 @@ def upsert_recipients(
         for tenant, keys in by_tenant.items()
         for row in transaction.connection.select_in(_SELECT_RECIPIENTS, (tenant,), keys)
     }
+    stored = dict(known)
     changed: dict[tuple[str, str], Recipient] = {}
     outcomes: list[Recipient | TocsinError] = []
     for command in commands:
@@ -101,11 +127,13 @@ def upsert_recipients(
             known[place] = changed[place] = after
             new_version(transaction, *place)
         outcomes.append(after)
-    rows = [
-        (tenant, key, msgpack.encode(recipient.profile), recipient.create_time, recipient.update_time)
-        for (tenant, key), recipient in changed.items()
-    ]
-    transaction.connection.insert(_UPSERT, rows)
+    for tenant in by_tenant:
+        keep_audiences(
+            transaction,
+            tenant,
+            [stored[place] for place in changed if place[0] == tenant and place in stored],
+        )
+    _write(transaction, changed)
     return outcomes
 
 
@@ -124,6 +152,50 @@ def erase_recipients(
     """Erases a chunk for each command."""
     transaction.lock_inboxes((command.tenant, command.recipient) for command in commands)
     return [_erase(transaction, command) for command in commands]
+
+
+def classes_of(
+    transaction: Transaction, tenant: str, preferences: Mapping[str, Preferences]
+) -> dict[str, int]:
+    """The class of each recipient with these preferences and the profile that it has."""
+    rows = transaction.connection.select_in(_SELECT_RECIPIENTS, (tenant,), list(preferences))
+    profiles = {row[0]: _recipient(*row).profile for row in rows}
+    classes = [class_of(profiles.get(key, Profile()), said) for key, said in preferences.items()]
+    return dict(zip(preferences, class_ids(transaction, tenant, classes), strict=True))
+
+
+def _write(transaction: Transaction, changed: Mapping[InboxKey, Recipient]) -> None:
+    """Writes the profiles with what filters and broadcasts look at."""
+    by_tenant: dict[str, list[Recipient]] = {}
+    for (tenant, _), recipient in changed.items():
+        by_tenant.setdefault(tenant, []).append(recipient)
+    for tenant, recipients in by_tenant.items():
+        keys = [recipient.key for recipient in recipients]
+        said = transaction.connection.select_in(_SELECT_PREFERENCES, (tenant,), keys)
+        preferences = {key: preferences_of(stored) for key, stored in said}
+        classes = [
+            class_of(recipient.profile, preferences.get(recipient.key, NO_PREFERENCES))
+            for recipient in recipients
+        ]
+        ids = class_ids(transaction, tenant, classes)
+        rows = [_row(tenant, recipient, id) for recipient, id in zip(recipients, ids, strict=True)]
+        transaction.connection.insert(_UPSERT, rows)
+
+
+def _row(tenant: str, recipient: Recipient, class_id: int) -> tuple[Any, ...]:
+    profile = recipient.profile
+    return (
+        tenant,
+        recipient.key,
+        msgpack.encode(profile),
+        recipient.create_time,
+        recipient.update_time,
+        recipient_part(tenant, recipient.key),
+        class_id,
+        json.encode(profile.attributes).decode() if profile.attributes else None,
+        profile.locale or None,
+        profile.time_zone or None,
+    )
 
 
 def _created(transaction: Transaction, command: UpsertRecipient) -> Recipient:
@@ -160,6 +232,7 @@ def _erase(transaction: Transaction, command: EraseRecipient) -> EraseReceipt | 
     if len(entries) == ENTRIES_PER_TRANSACTION:
         transaction.keep(_without(inbox, entries))
         return EraseReceipt(erased, more=True)
+    leave_topics(transaction, *place)
     for statement in _DELETE_RECIPIENT:
         connection.execute(statement, place)
     transaction.forget(inbox)

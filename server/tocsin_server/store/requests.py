@@ -7,6 +7,7 @@ from msgspec import msgpack
 
 from tocsin_server.domain import commands
 from tocsin_server.domain.access import ApiKey
+from tocsin_server.domain.broadcast import Broadcast
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import Recall, RequestKey, RequestSpace
 from tocsin_server.domain.errors import NotFound, RequestIdReused
@@ -14,6 +15,7 @@ from tocsin_server.domain.recipient import Recipient
 from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Tenant
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.topic import Topic
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
 from tocsin_server.store.transaction import Transaction
 
@@ -37,6 +39,12 @@ _RECEIPT_TYPES: dict[RequestSpace, type[Any]] = {
     RequestSpace.UNSUBSCRIBE: commands.PreferencesReceipt,
     RequestSpace.CREATE_TEMPLATE_VERSION: commands.TemplateReceipt,
     RequestSpace.ACTIVATE_TEMPLATE_VERSION: Template,
+    RequestSpace.CREATE_BROADCAST: Broadcast,
+    RequestSpace.CANCEL_BROADCAST: Broadcast,
+    RequestSpace.CREATE_TOPIC: Topic,
+    RequestSpace.DELETE_TOPIC: Topic,
+    RequestSpace.ADD_MEMBERS: commands.MembersReceipt,
+    RequestSpace.REMOVE_MEMBERS: commands.MembersReceipt,
 }
 
 _SELECT = Select(

@@ -5,6 +5,7 @@ their own, statements with keys hold a marker:
 
     {in_keys}      is one of the keys
     {for_update}   the rows that are read are locked until the transaction ends
+    {for_share}    they are not removed until then
     {skip_locked}  so are these, without those that another transaction has locked
 
 SQLite needs no locks: its writing transactions come one after the other.
@@ -104,6 +105,12 @@ class Connection(Protocol):
 
     def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:
         """Updates rows; each is the key and the columns."""
+
+    def text_in(self, column: str, key: str, /) -> str:
+        """An expression: what the JSON object of texts in a column has at a key, a place; NULL for nothing."""
+
+    def number_in(self, text: str, /) -> str:
+        """An expression: the decimal number of up to 15 characters that a text is; NULL where it is none."""
 
     @property
     def lost(self) -> bool:

@@ -1,6 +1,6 @@
 """The store as one thing: opened, migrated, with its writer and its readers, whichever its engine is."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,12 @@ from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Clock, StoreFacts
 from tocsin_server.store import (
     api_keys,
+    broadcast_rows,
+    broadcasts,
     categories,
     changes,
     deliveries,
+    expansion,
     marks,
     plans,
     policies,
@@ -27,12 +30,14 @@ from tocsin_server.store import (
     templates,
     tenants,
     timers,
+    topics,
 )
 from tocsin_server.store.engine import Engine, EngineUnusable
 from tocsin_server.store.groups import GroupReport, Handler, WriterLimits
 from tocsin_server.store.pool import ReadPool
 from tocsin_server.store.readers import Readers
 from tocsin_server.store.sqlite.engine import SqliteEngine
+from tocsin_server.store.transaction import InboxKey
 from tocsin_server.store.writer import GroupCommitWriter
 
 HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
@@ -61,6 +66,17 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.CreateTenant: tenants.create_tenants,
     commands.ChangeTenant: tenants.change_tenants,
     commands.EraseTenant: tenants.erase_tenants,
+    commands.CreateBroadcast: broadcasts.create_broadcasts,
+    commands.FinishBroadcast: broadcasts.finish_broadcasts,
+    commands.PlanClasses: broadcasts.plan_classes,
+    commands.ExpandBroadcast: expansion.expand_broadcasts,
+    commands.RestBroadcast: broadcasts.rest_broadcasts,
+    commands.PruneBroadcasts: broadcasts.prune_broadcasts,
+    commands.CreateTopic: topics.create_topics,
+    commands.DeleteTopic: topics.delete_topics,
+    commands.AddMembers: topics.add_members,
+    commands.RemoveMembers: topics.remove_members,
+    commands.EraseTopic: topics.erase_topics,
     commands.CreateApiKey: api_keys.create_api_keys,
     commands.RevokeApiKey: api_keys.revoke_api_keys,
     commands.Probe: positions.probe,
@@ -83,6 +99,8 @@ class StoreOptions:
     retention: Micros
     default_quotas: Quotas
     max_queue_bytes: Callable[[str], int]
+    heard: Callable[[], Collection[InboxKey] | None] = lambda: None
+    """The inboxes of whose new entries somebody hears; None: all of them."""
     on_group: Callable[[GroupReport], None] = lambda report: None
     on_storage_error: Callable[[str], None] = lambda detail: None
     """Told after every transaction: what was wrong, or nothing."""
@@ -101,6 +119,8 @@ class Store:
     deliveries: deliveries.DeliveryRows
     templates: templates.TemplateRows
     tenants: tenants.TenantRows
+    topics: topics.TopicRows
+    broadcasts: broadcast_rows.BroadcastRows
     api_keys: api_keys.ApiKeyRows
     facts: StoreFacts
 
@@ -119,7 +139,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
         writer = GroupCommitWriter(
             engine,
             HANDLERS,
-            WriterLimits(options.max_queue_bytes, options.default_quotas, options.retention),
+            WriterLimits(options.max_queue_bytes, options.default_quotas, options.retention, options.heard),
             on_group=options.on_group,
             on_storage_error=options.on_storage_error,
         )
@@ -134,6 +154,8 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
                 deliveries.DeliveryRows(pool),
                 templates.TemplateRows(pool),
                 tenants.TenantRows(pool),
+                topics.TopicRows(pool),
+                broadcast_rows.BroadcastRows(pool, clock),
                 api_keys.ApiKeyRows(pool, clock),
                 await readers.facts(),
             )

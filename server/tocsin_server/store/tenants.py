@@ -25,9 +25,13 @@ _DELETE_SHOWN = tuple(
     f"""
     DELETE FROM {table} WHERE pk IN (SELECT pk FROM {table} WHERE tenant = :tenant LIMIT :limit)
     RETURNING {content}"""
-    for table, content in (("notifications", "content_id"), ("deliveries", "body_id"))
+    for table, content in (
+        ("notifications", "content_id"),
+        ("deliveries", "body_id"),
+        ("broadcast_classes", "content_id"),
+    )
 )
-"""What has contents of its own, which go with it."""
+"""What shows contents, which go with it."""
 
 # Each walks an index that begins with the tenant. Keys go with the last rows: until then they are refused as those of a
 # tenant that is being deleted, rather than as unknown.
@@ -42,6 +46,11 @@ _DELETE_ROWS = tuple(
         ("throttle_slots", "tenant, recipient, due_time, notification_id, channel"),
         ("inboxes", "tenant, recipient"),
         ("recipients", "tenant, recipient"),
+        ("broadcast_exceptions", "broadcast_pk, recipient"),
+        ("broadcasts", "pk"),
+        ("topic_members", "topic_id, recipient, create_time"),
+        ("topics", "id"),
+        ("recipient_classes", "id"),
         ("categories", "tenant, name"),
         ("tenant_policies", "tenant"),
         ("template_versions", "tenant, name, version"),

@@ -13,7 +13,8 @@ from msgspec import msgpack
 
 from tocsin_server.domain.commands import TimerKind
 from tocsin_server.domain.errors import QuotaExceeded, StorageUnavailable
-from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
+from tocsin_server.domain.ids import recipient_part
+from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
@@ -58,7 +59,7 @@ _GIVE_UP_INBOXES = "DELETE FROM inboxes WHERE tenant = ? AND recipient {in_keys}
 
 _INSERT_RECIPIENTS = Insert(
     "recipients",
-    ("tenant", "recipient", "profile", "create_time", "update_time"),
+    ("tenant", "recipient", "profile", "create_time", "update_time", "id_part"),
     "ON CONFLICT DO NOTHING",
 )
 
@@ -69,6 +70,8 @@ _INSERT_TIMERS = Insert("timers", ("tenant", "kind", "due_time", "recipient", "n
 _SELECT_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name = ?"
 
 _LOCK_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name {in_keys} {for_update}"
+
+_UPDATE_MEMBER_COUNT = "UPDATE topics SET member_count = member_count + ? WHERE id = ?"
 
 _UNDER_WAY = 10_000
 """More than all other transactions under way can add to what a tenant uses. So close to a quota they wait."""
@@ -121,6 +124,10 @@ class Transaction:
     retention: Micros
     """How long entries are kept before they expire by themselves."""
     new_content_ids: Callable[[int], Sequence[int]]
+    heard: Callable[[], Collection[InboxKey] | None]
+    """The inboxes of whose new entries somebody hears; None: all of them."""
+    chunks: list[BroadcastChunk] = field(default_factory=list)
+    broadcasts_changed: bool = False
     changes: list[InboxChange | InboxErased] = field(default_factory=list)
     credentials_changed: bool = False
     _policies: set[str] = field(default_factory=set)
@@ -132,6 +139,7 @@ class Transaction:
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _timers: list[tuple[Any, ...]] = field(default_factory=list)
     _usage: dict[str, Usage] = field(default_factory=dict)
+    _members: dict[int, int] = field(default_factory=dict)
     _earliest_timer: Micros | None = None
     _earliest_delivery: Micros | None = None
 
@@ -169,19 +177,23 @@ class Transaction:
 
     def new_inbox(self, tenant: str, recipient: str) -> Inbox:
         """The inbox of a recipient that does not exist; `keep` creates it. Raises QuotaExceeded."""
+        return self.new_inboxes(tenant, (recipient,))[0]
+
+    def new_inboxes(self, tenant: str, recipients: Sequence[str]) -> list[Inbox]:
+        """The same for several, of whom all may be created or, by QuotaExceeded, none."""
         usage = self.usage(tenant)
         limit = usage.quotas.max_recipients
-        if usage.near(usage.recipients + usage.new_recipients, limit):
+        if usage.near(usage.recipients + usage.new_recipients + len(recipients) - 1, limit):
             self._make_exact(tenant, usage)
-        if limit and usage.recipients + usage.new_recipients >= limit:
+        if recipients and limit and usage.recipients + usage.new_recipients + len(recipients) > limit:
             raise QuotaExceeded(quota="max_recipients", limit=limit)
-        return Inbox(tenant, recipient, secrets.token_bytes(8))
+        return [Inbox(tenant, recipient, secrets.token_bytes(8)) for recipient in recipients]
 
     def keep(self, inbox: Inbox) -> None:
         """Makes the value the inbox's row; creates the recipient with it."""
         key = (inbox.tenant, inbox.recipient)
         if self._inboxes.get(key) is None:
-            self._recipients.append((*key, EMPTY_PROFILE, self.now, self.now))
+            self._recipients.append((*key, EMPTY_PROFILE, self.now, self.now, recipient_part(*key)))
             self.usage(inbox.tenant).new_recipients += 1
         self._inboxes[key] = self._changed[key] = inbox
 
@@ -213,6 +225,10 @@ class Transaction:
         if count > 0 and limit and usage.pending + usage.new_pending + count > limit:
             raise QuotaExceeded(quota="max_pending", limit=limit)
         usage.new_pending += count
+
+    def count_members(self, topic_id: int, count: int) -> None:
+        """So many recipients have become members of a topic, or, negative, ceased to be."""
+        self._members[topic_id] = self._members.get(topic_id, 0) + count
 
     def usage(self, tenant: str) -> Usage:
         """What the tenant uses, with this transaction's part."""
@@ -248,6 +264,12 @@ class Transaction:
         self.connection.insert(_INSERT_CONTENTS, list(zip(ids, bodies, strict=True)))
         return ids
 
+    def add_shared_content(self, body: bytes) -> int:
+        """Stores a content that several notifications show; its id, which is negative: it does not go with one."""
+        (id,) = self.new_content_ids(1)
+        self.connection.insert(_INSERT_CONTENTS, [(-id, body)])
+        return -id
+
     def flush(self) -> None:
         """Writes what was handed over since the last time."""
         self.connection.insert(_INSERT_RECIPIENTS, self._recipients)
@@ -258,7 +280,7 @@ class Transaction:
             written.clear()
 
     def finish(self) -> None:
-        """Writes what comes last: rows of tenants, for which all their writers wait, and in sorted order."""
+        """Writes what comes last: rows of topics and tenants, for which all their writers wait, and in sorted order."""
         for tenant in sorted(self._policies):
             self.connection.execute(_RAISE_POLICY_VERSION, (tenant, self.now))
         unused: dict[str, list[str]] = {}
@@ -267,6 +289,8 @@ class Transaction:
                 unused.setdefault(tenant, []).append(recipient)
         for tenant, recipients in unused.items():
             self.connection.rows_in(_GIVE_UP_INBOXES, (tenant,), recipients)
+        for topic_id, count in sorted(self._members.items()):
+            self.connection.execute(_UPDATE_MEMBER_COUNT, (count, topic_id))
         for tenant, usage in sorted(self._usage.items()):
             if usage.new_recipients or usage.new_pending:
                 self.connection.execute(_UPDATE_USAGE, (usage.new_recipients, usage.new_pending, tenant))
@@ -279,6 +303,8 @@ class Transaction:
             self.credentials_changed,
             self._earliest_delivery,
             frozenset(self._policies),
+            tuple(self.chunks),
+            self.broadcasts_changed,
         )
 
     def _make_exact(self, tenant: str, usage: Usage) -> None:

@@ -113,9 +113,9 @@ async def test_a_broadcast_chunk_is_changes_of_those_who_follow(
             None,
             tuple(
                 BroadcastEntry(
-                    change.recipient, change.incarnation, change.revision, change.counts, change.envelope
+                    change.recipient, change.incarnation, change.revision, change.counts, bytes([number] * 16)
                 )
-                for change in sent
+                for number, change in enumerate(sent, 1)
             ),
         )
     )

@@ -13,6 +13,7 @@ from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.category import CATEGORY_FIELDS, Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
     ActivateTemplateVersion,
+    AddMembers,
     Answer,
     ByIds,
     CancelNotifications,
@@ -22,11 +23,14 @@ from tocsin_server.domain.commands import (
     CreateApiKey,
     CreateTemplateVersion,
     CreateTenant,
+    CreateTopic,
     DeleteCategory,
+    DeleteTopic,
     EraseRecipient,
     MarkEntries,
     Recall,
     RecordInteraction,
+    RemoveMembers,
     RequestKey,
     RequestSpace,
     ReviseNotification,
@@ -151,6 +155,26 @@ async def activate_template_version(desk: Desk, request: RequestKey) -> Command[
     return ActivateTemplateVersion(tenant=desk.tenant, request=request, name="t", version=1)
 
 
+async def create_topic(desk: Desk, request: RequestKey | None = None) -> Command[Any]:
+    return CreateTopic(tenant=desk.tenant, request=request, topic="news", display_name="News")
+
+
+async def delete_topic(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    return DeleteTopic(tenant=desk.tenant, request=request, topic="news")
+
+
+async def add_members(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    return AddMembers(tenant=desk.tenant, request=request, topic="news", recipients=("ada", "bob"))
+
+
+async def remove_members(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_topic(desk))
+    await desk.add_members("news", "ada")
+    return RemoveMembers(tenant=desk.tenant, request=request, topic="news", recipients=("ada", "bob"))
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -165,6 +189,10 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.UPDATE_QUOTAS: change_tenant,
     RequestSpace.CREATE_API_KEY: create_key,
     RequestSpace.REVOKE_API_KEY: revoke_key,
+    RequestSpace.CREATE_TOPIC: create_topic,
+    RequestSpace.DELETE_TOPIC: delete_topic,
+    RequestSpace.ADD_MEMBERS: add_members,
+    RequestSpace.REMOVE_MEMBERS: remove_members,
     RequestSpace.UPSERT_CATEGORY: upsert_category,
     RequestSpace.DELETE_CATEGORY: delete_category,
     RequestSpace.UPDATE_PREFERENCES: change_preferences,

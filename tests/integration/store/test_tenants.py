@@ -13,11 +13,13 @@ from tocsin_server.domain.access import ApiKey, Scope
 from tocsin_server.domain.category import CATEGORY_FIELDS, Category
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
+    AddMembers,
     Answer,
     ChangeTenant,
     CreateApiKey,
     CreateTemplateVersion,
     CreateTenant,
+    CreateTopic,
     EraseTenant,
     RequestKey,
     RequestSpace,
@@ -85,6 +87,8 @@ async def fill(store: Store, tenant: str, notifications: int) -> None:
     inbox = (await store.readers.heads(tenant, ["r0"]))["r0"]
     position = ConsumerPosition("phone", "r0", inbox.incarnation, UNFILTERED, 0)
     await store.writer.submit([AcknowledgePositions(tenant=tenant, positions=(position,))])
+    await store.writer.submit([CreateTopic(tenant=tenant, topic="news", display_name="")])
+    await store.writer.submit([AddMembers(tenant=tenant, topic="news", recipients=("r0", "r1"))])
     drafts = [
         Draft(
             notification_id(START, recipient_hash(tenant, f"r{number % 3}"), number),

@@ -61,7 +61,7 @@ def test_an_erased_inbox() -> None:
 
 def test_a_broadcast_has_its_content_once() -> None:
     entries = tuple(
-        BroadcastEntry(f"r{number}", b"12345678", number, Counts(number, 0, number), b"own")
+        BroadcastEntry(f"r{number}", b"12345678", number, Counts(number, 0, number), bytes(16))
         for number in range(1_000)
     )
     chunk = BroadcastChunk("acme", "news", b"content" * 100, b"shared", b"trace", 99, entries)
@@ -71,7 +71,17 @@ def test_a_broadcast_has_its_content_once() -> None:
     assert isinstance(message, Broadcast)
     (change,) = changes_of(message, {("acme", "r5"), ("other", "r6")})
     assert change == InboxChange(
-        "acme", "r5", b"12345678", 5, Counts(5, 0, 5), "news", b"content" * 100, b"sharedown", b"trace", 99
+        "acme",
+        "r5",
+        b"12345678",
+        5,
+        Counts(5, 0, 5),
+        "news",
+        b"content" * 100,
+        b"shared",
+        b"trace",
+        99,
+        bytes(16),
     )
 
 

@@ -131,6 +131,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
     Example: {"limit": "steps", "max": "100000"}.
     """
+    ERROR_REASON_TOPIC_NOT_FOUND: _ErrorReason.ValueType  # 49
+    """NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
+    ERROR_REASON_TOPIC_EXISTS: _ErrorReason.ValueType  # 50
+    """ALREADY_EXISTS: a topic of this name exists. Example: {"topic": "releases"}."""
+    ERROR_REASON_FILTER_INVALID: _ErrorReason.ValueType  # 51
+    """INVALID_ARGUMENT: the filter of an audience is not understood.
+    Example: {"position": "17", "expected": "a text or a number"}.
+    """
+    ERROR_REASON_BROADCAST_NOT_FOUND: _ErrorReason.ValueType  # 52
+    """NOT_FOUND: no such broadcast. Example: {"broadcast_id": "0199…"}."""
+    ERROR_REASON_BROADCAST_FINAL: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION: the broadcast is completed, cancelled or failed. Example: {"state": "COMPLETED"}."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Every failed call carries exactly one google.rpc.ErrorInfo whose reason is a name below without the prefix
@@ -246,4 +258,16 @@ ERROR_REASON_TEMPLATE_LIMIT_EXCEEDED: ErrorReason.ValueType  # 48
 """RESOURCE_EXHAUSTED: a limit of templates is reached: of what one rendering may do, or of how many there are.
 Example: {"limit": "steps", "max": "100000"}.
 """
+ERROR_REASON_TOPIC_NOT_FOUND: ErrorReason.ValueType  # 49
+"""NOT_FOUND: no such topic. Example: {"topic": "releases"}."""
+ERROR_REASON_TOPIC_EXISTS: ErrorReason.ValueType  # 50
+"""ALREADY_EXISTS: a topic of this name exists. Example: {"topic": "releases"}."""
+ERROR_REASON_FILTER_INVALID: ErrorReason.ValueType  # 51
+"""INVALID_ARGUMENT: the filter of an audience is not understood.
+Example: {"position": "17", "expected": "a text or a number"}.
+"""
+ERROR_REASON_BROADCAST_NOT_FOUND: ErrorReason.ValueType  # 52
+"""NOT_FOUND: no such broadcast. Example: {"broadcast_id": "0199…"}."""
+ERROR_REASON_BROADCAST_FINAL: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION: the broadcast is completed, cancelled or failed. Example: {"state": "COMPLETED"}."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -45,6 +45,7 @@ _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 _MARKERS = {
     "{in_keys}": "= ANY(?)",
     "{for_update}": "FOR UPDATE",
+    "{for_share}": "FOR KEY SHARE",
     "{skip_locked}": "FOR UPDATE SKIP LOCKED",
 }
 
@@ -134,6 +135,15 @@ class PostgresConnection:
         """See `sql.Connection`."""
         if rows:
             self._raw.execute(_update_text(update), (_records((update.key, *update.columns), rows),))
+
+    def text_in(self, column: str, key: str, /) -> str:
+        """See `sql.Connection`."""
+        return f"""(({column}::jsonb ->> CAST({key} AS text)) COLLATE "C")"""
+
+    def number_in(self, text: str, /) -> str:
+        """See `sql.Connection`."""
+        return f"""(SELECT CASE WHEN v ~ '^(-|)(0|[1-9][0-9]*)([.][0-9]+|)$'
+            AND length(v) <= 15 THEN v::float8 END FROM (SELECT {text} AS v) AS text)"""
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:

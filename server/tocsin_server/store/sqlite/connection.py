@@ -84,6 +84,15 @@ class SqliteConnection(sqlite3.Connection):
         self.execute(apply)
         self.execute(empty)
 
+    def text_in(self, column: str, key: str, /) -> str:
+        """See `sql.Connection`. A path, as `->>` takes it, cannot name every key."""
+        return f"(SELECT member.value FROM json_each({column}) AS member WHERE member.key = {key})"
+
+    def number_in(self, text: str, /) -> str:
+        """See `sql.Connection`."""
+        return f"""(SELECT CASE WHEN v NOT GLOB '*[^-0-9.]*' AND length(v) <= 15 AND json_valid(v)
+            THEN CAST(v AS REAL) END FROM (SELECT {text} AS v))"""
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """See `sql.Connection`."""
@@ -135,6 +144,7 @@ def _with_keys(sql: str, count: int) -> str:
     markers: Mapping[str, str] = {
         "{in_keys}": f"IN ({', '.join('?' * count)})",
         "{for_update}": "",
+        "{for_share}": "",
         "{skip_locked}": "",
     }
     for marker, words in markers.items():

@@ -88,8 +88,11 @@ class SqliteSession:
         self._clock = clock
         self._side_file = side_file
         self._commit_count = read_commit_count(connection)
-        (highest,) = connection.execute("SELECT max(id) FROM contents").fetchone()
-        self._next_content_id = (highest or 0) + 1
+        # Those of shared contents are below zero.
+        (highest,) = connection.execute(
+            "SELECT max(coalesce(max(id), 0), -coalesce(min(id), 0)) FROM contents"
+        ).fetchone()
+        self._next_content_id = highest + 1
 
     def begin(self) -> Micros:
         """See `engine.WriteSession`."""
