@@ -16,6 +16,7 @@ _MODULES = {
     "serve": "serve",
     "demo": "demo.command",
     "send": "send",
+    "plan": "plan",
     "subscribe": "subscribe",
     "inbox": "inbox",
     "notification": "notification",
