@@ -268,38 +268,6 @@ async def test_a_broken_stream_is_resumed_by_sending_again(tocsin: Tocsin) -> No
 # --- refused ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("fields", "path"),
-    [
-        ({"deliver_local_time": pb.LocalDateTime(value="2027-01-01T09:00")}, "deliver_local_time"),
-        ({"batch_key": "k"}, "batch_key"),
-        ({"no_batch": True}, "no_batch"),
-        (
-            {
-                "escalation": [
-                    pb.EscalationStep(
-                        after_delay=Duration(seconds=60),
-                        condition=pb.ESCALATION_CONDITION_UNREAD,
-                        channels=[pb.CHANNEL_EMAIL],
-                    )
-                ]
-            },
-            "escalation",
-        ),
-    ],
-)
-async def test_what_is_not_built_is_refused_by_name(
-    tocsin: Tocsin, fields: dict[str, Any], path: str
-) -> None:
-    notification = spec()
-    if "template" in fields:
-        notification.ClearField("content")
-    notification.MergeFrom(pb.NotificationSpec(**fields))
-    refusal = await refused(tocsin.notifications.Send(SendRequest(notification=notification)))
-    assert refusal == Refusal("UNIMPLEMENTED", "FEATURE_NOT_BUILT", {"field": f"notification.{path}"}, [])
-    assert await tocsin.titles() == []
-
-
 async def test_the_inbox_may_be_asked_for_by_name(tocsin: Tocsin) -> None:
     assert (await tocsin.send(channels=[pb.CHANNEL_INBOX])).disposition == pb.DISPOSITION_STORED
 
@@ -316,12 +284,6 @@ async def test_every_broken_rule_is_named_at_once(tocsin: Tocsin) -> None:
         "notification.thread",
         "notification.expire_time",
     }
-
-
-async def test_content_has_a_limit_of_its_own(start: Start) -> None:
-    tocsin = await start(max_content_bytes=2_000)
-    body = pb.Content(simple=pb.SimpleContent(title="t", body="x" * 3_000), fallback_text="t")
-    assert await reason(tocsin.send(content=body)) == "MESSAGE_TOO_LARGE"
 
 
 async def test_a_tenant_that_sends_too_fast_is_told_when_to_go_on(start: Start) -> None:

@@ -3,14 +3,18 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.contents import simple
 from tests.support.deliveries import Dispatch, HeldProvider, planning
 from tests.support.desk import CODEC, Desk
+from tests.support.senders import facts_of, releases_on, sending_on, templates_of
 from tests.support.stores import START, TurnedClock, stored
+from tests.support.streams import ANYONE
 from tests.support.waiting import eventually
 from tocsin_server.domain.bodies import ChannelBody
 from tocsin_server.domain.commands import (
@@ -19,7 +23,9 @@ from tocsin_server.domain.commands import (
     Command,
     Receipt,
     RecordDelivery,
+    UpsertRecipient,
 )
+from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.delivery import (
     Bounced,
     Delivery,
@@ -29,10 +35,16 @@ from tocsin_server.domain.delivery import (
     idempotency_key,
 )
 from tocsin_server.domain.errors import StorageUnavailable, TocsinError
-from tocsin_server.domain.notification import Channel
-from tocsin_server.domain.time import HOUR, MINUTE, SECOND
+from tocsin_server.domain.notification import Channel, ChannelOverride, NotificationSpec, TemplateRef
+from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
+from tocsin_server.domain.template import TemplateBody, TemplateChannel, TemplateDefinition
+from tocsin_server.domain.time import HOUR, MINUTE, SECOND, Micros
+from tocsin_server.domain.value import replace
+from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.ports import QueueDepth, Writer
 from tocsin_server.service.providers import Providers
+from tocsin_server.service.releases import Releases
+from tocsin_server.service.sending import Sending, SendRequest, SendResult
 from tocsin_server.service.status import Component, ComponentState
 from tocsin_server.store.store import Store
 from tocsin_server.workers.deliver import LATE, DeliverLimits, DeliverWorker
@@ -113,6 +125,43 @@ class Rig:
         return found
 
 
+SPEC = NotificationSpec(
+    "ada",
+    "orders",
+    channels=(Channel.EMAIL,),
+    overrides=(ChannelOverride(Channel.EMAIL, subject="Build 17!", from_name="CI"),),
+)
+
+
+@dataclass(frozen=True)
+class Outbox:
+    """What sends to Ada, who has a mailbox, and what lets out what it keeps."""
+
+    sending: Sending
+    releases: Releases
+    store: Store
+    clock: TurnedClock
+
+    @classmethod
+    async def open(cls, rig: Rig, store: Store, clock: TurnedClock) -> "Outbox":
+        profile = Profile(addresses=(Address(Channel.EMAIL, "ada@example.com"),))
+        await rig.desk.submit(
+            UpsertRecipient(tenant="default", recipient="ada", profile=profile, fields=PROFILE_FIELDS)
+        )
+        facts = facts_of(store, {Channel.EMAIL: "log"})
+        sending = sending_on(store, Cursors(store.facts), clock, facts=facts)
+        return cls(sending, releases_on(store, clock, facts=facts), store, clock)
+
+    async def send(self, request: SendRequest) -> bytes:
+        (result,) = await self.sending.send(ANYONE, [request])
+        assert isinstance(result, SendResult), result
+        return result.receipt.notification_id
+
+    async def let_time_pass(self, time: Micros) -> None:
+        self.clock.time += time
+        await self.releases.fire(await self.store.readers.due_timers(self.clock.time, 100))
+
+
 @pytest.fixture
 def clock() -> TurnedClock:
     return TurnedClock()
@@ -157,6 +206,46 @@ async def test_a_body_that_was_rendered_is_what_goes_out(rig: Rig) -> None:
     async with rig.running():
         await rig.until(id, DeliveryState.SENT)
     assert [message.body for message in rig.provider.messages] == [body]
+
+
+@pytest.mark.parametrize("deliver_delay", [None, HOUR], ids=["at once", "scheduled"])
+async def test_a_sender_says_what_differs_on_a_channel(
+    rig: Rig, store: Store, clock: TurnedClock, deliver_delay: int | None
+) -> None:
+    """What it does not say for the channel follows the content, also where that is revised in the meantime."""
+    outbox = await Outbox.open(rig, store, clock)
+    spec = replace(SPEC, deliver_delay=deliver_delay)
+    first, second = [await outbox.send(SendRequest("", spec, simple("Hello", "World"))) for _ in range(2)]
+    await rig.desk.revise(second, "Revised")
+    await outbox.let_time_pass(deliver_delay or 0)
+    async with rig.running():
+        for id in (first, second):
+            await rig.until(id, DeliveryState.SENT)
+    assert {message.notification_id: message.body for message in rig.provider.messages} == {
+        first: ChannelBody(Channel.EMAIL, "Build 17!", "World", from_name="CI"),
+        second: ChannelBody(Channel.EMAIL, "Build 17!", "Revised", from_name="CI"),
+    }
+
+
+@pytest.mark.parametrize("deliver_delay", [None, HOUR], ids=["at once", "scheduled"])
+async def test_what_a_sender_says_goes_before_its_template(
+    rig: Rig, store: Store, clock: TurnedClock, deliver_delay: int | None
+) -> None:
+    outbox = await Outbox.open(rig, store, clock)
+    channel = TemplateChannel(
+        Channel.EMAIL, subject="Rendered", text="{{ data.text }}", html="<p>Rendered</p>"
+    )
+    body = TemplateBody("", Content(SimpleContent("Hello")), channels=(channel,))
+    definition = TemplateDefinition((body,))
+    await templates_of(store, clock).create_version(ANYONE, "", "greeting", definition, activate=True)
+    template = TemplateRef("greeting", data={"text": "World"})
+    spec = replace(SPEC, deliver_delay=deliver_delay, template=template)
+    id = await outbox.send(SendRequest("", spec, None))
+    await outbox.let_time_pass(deliver_delay or 0)
+    async with rig.running():
+        await rig.until(id, DeliveryState.SENT)
+    (message,) = rig.provider.messages
+    assert message.body == ChannelBody(Channel.EMAIL, "Build 17!", "World", "<p>Rendered</p>", from_name="CI")
 
 
 async def test_a_delivery_goes_out_when_it_is_due(rig: Rig, clock: TurnedClock) -> None:

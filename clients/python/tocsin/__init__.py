@@ -48,7 +48,9 @@ from tocsin.v1.notification_pb2 import (
     Actor,
     CardContent,
     CardField,
+    ChannelOverride,
     Content,
+    Decision,
     EscalationStep,
     Input,
     InteractiveContent,
@@ -64,7 +66,13 @@ from tocsin.v1.notification_pb2 import (
     TimelineContent,
     TimelineEntry,
 )
-from tocsin.v1.notification_service_pb2 import Delivery, SendItem, SendResult
+from tocsin.v1.notification_service_pb2 import (
+    Delivery,
+    PlannedDelivery,
+    PlanSendResponse,
+    SendItem,
+    SendResult,
+)
 from tocsin.v1.preference_service_pb2 import (
     PreferenceChoice,
     PreferenceKey,
@@ -93,6 +101,7 @@ __all__ = (
     "CardContent",
     "CardField",
     "Category",
+    "ChannelOverride",
     "Client",
     "ClosedError",
     "Content",
@@ -100,6 +109,7 @@ __all__ = (
     "CredentialsError",
     "CursorError",
     "DeadlineExceededError",
+    "Decision",
     "Delivery",
     "Entry",
     "EntryList",
@@ -118,6 +128,8 @@ __all__ = (
     "Notification",
     "NotificationSpec",
     "PermissionDeniedError",
+    "PlanSendResponse",
+    "PlannedDelivery",
     "PreconditionError",
     "PreferenceChoice",
     "PreferenceKey",

@@ -17,7 +17,7 @@ from tocsin.preferences import PreferenceCenter
 from tocsin.recipients import Recipients
 from tocsin.retry import RetryPolicy
 from tocsin.sending import SendOutcome, item_of, outcomes_of
-from tocsin.specs import ContentLike, SpecOptions, spec
+from tocsin.specs import ContentLike, SpecOptions, one_spec
 from tocsin.subscription import Subscription
 from tocsin.system import System
 from tocsin.templates import Templates
@@ -25,7 +25,14 @@ from tocsin.tenants import Tenants
 from tocsin.transport import Transport
 from tocsin.v1.inbox_service_pb2 import Start
 from tocsin.v1.notification_pb2 import NotificationSpec, TemplateRef
-from tocsin.v1.notification_service_pb2 import SendBatchRequest, SendItem, SendRequest, SendResult
+from tocsin.v1.notification_service_pb2 import (
+    PlanSendRequest,
+    PlanSendResponse,
+    SendBatchRequest,
+    SendItem,
+    SendRequest,
+    SendResult,
+)
 from tocsin.values import StartName, enum_value
 
 __all__ = ("Client", "connect", "connect_from_environ")
@@ -177,13 +184,68 @@ class Client:
                 safe.
             ValueError, TypeError: the values do not make a spec.
         """
-        if notification is None:
-            notification = spec(recipient, category, content, template=template, **options)
-        elif recipient or category or content is not None or template is not None or options:
-            raise ValueError("give either a ready spec or what it is made of")
-        request = SendRequest(request_id=request_id or new_request_id(), notification=notification)
+        asked = one_spec(notification, recipient, category, content, template, options)
+        request = SendRequest(request_id=request_id or new_request_id(), notification=asked)
         response = await self._transport.call(self.stubs.notifications.Send, request, timeout)
         return response.result
+
+    @overload
+    async def plan(
+        self,
+        notification: NotificationSpec,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 (the server is told it)
+    ) -> PlanSendResponse: ...
+
+    @overload
+    async def plan(
+        self,
+        *,
+        recipient: str,
+        category: str,
+        content: ContentLike | None = None,
+        template: TemplateRef | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (the server is told it)
+        **options: Unpack[SpecOptions],
+    ) -> PlanSendResponse: ...
+
+    async def plan(
+        self,
+        notification: NotificationSpec | None = None,
+        *,
+        recipient: str = "",
+        category: str = "",
+        content: ContentLike | None = None,
+        template: TemplateRef | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 (the server is told it)
+        **options: Unpack[SpecOptions],
+    ) -> PlanSendResponse:
+        """What sending this notification now would do, and why. Nothing is sent or written.
+
+            plan = await client.plan(recipient="ada", category="build", content=("Build 17 failed", ""))
+            for decision in plan.decisions:
+                print(decision.text)
+
+        Args:
+            notification: as for `send`.
+            recipient: as for `send`.
+            category: as for `send`.
+            content: as for `send`.
+            template: as for `send`.
+            timeout: as for `send`.
+            options: as for `send`.
+
+        Returns:
+            What would become of it, what it would show, where it would go out and when, and each decision with the rule
+            and the layer that took it.
+
+        Raises:
+            TocsinError: it would be refused, or there was no answer in time.
+            ValueError, TypeError: the values do not make a spec.
+        """
+        asked = one_spec(notification, recipient, category, content, template, options)
+        request = PlanSendRequest(notification=asked)
+        return await self._transport.call(self.stubs.notifications.PlanSend, request, timeout)
 
     async def send_batch(
         self,

@@ -124,6 +124,26 @@ def spec(
     return result
 
 
+def one_spec(
+    notification: NotificationSpec | None,
+    recipient: str,
+    category: str,
+    content: ContentLike | None,
+    template: TemplateRef | None,
+    options: SpecOptions,
+) -> NotificationSpec:
+    """The ready spec, or what `spec` makes of the other values.
+
+    Raises:
+        ValueError: both are there; or what `spec` raises.
+    """
+    if notification is None:
+        return spec(recipient, category, content, template=template, **options)
+    if recipient or category or content is not None or template is not None or options:
+        raise ValueError("give either a ready spec or what it is made of")
+    return notification
+
+
 def content_of(content: ContentLike) -> Content:
     """The `Content` that holds what was given; a `Content` is returned as it is.
 

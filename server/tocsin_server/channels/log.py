@@ -36,5 +36,11 @@ class LogProvider:
             text_chars=len(body.text),
             html_chars=len(body.html),
         )
-        line.debug("the delivery's text", subject=body.subject or body.title, text=body.text)
+        line.debug(
+            "the delivery's text",
+            subject=body.subject or body.title,
+            text=body.text,
+            from_name=body.from_name,
+            sound=body.sound,
+        )
         return Sent()

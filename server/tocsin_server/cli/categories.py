@@ -26,14 +26,6 @@ _THROTTLE = re.compile(
 Name = Annotated[str, Argument(help="The category's name.")]
 
 
-def _channel(text: str) -> int:
-    """Raises BadParameter."""
-    try:
-        return enum_value(Channel, text)
-    except ValueError as error:
-        raise BadParameter(str(error)) from None
-
-
 def _throttle(text: str) -> tocsin.Throttle:
     """Raises BadParameter."""
     match = _THROTTLE.fullmatch(text)
@@ -101,7 +93,7 @@ async def upsert(
     channel: Annotated[
         list[int] | None,
         Option(
-            parser=_channel,
+            parser=values.channel,
             metavar="CHANNEL",
             help="Where its notifications go: inbox, email, push, …; repeatable, replaces all of them.",
         ),

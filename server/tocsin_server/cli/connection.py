@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Concatenate, ParamSpec
 
 import typer
@@ -12,7 +12,7 @@ from typer import Context
 
 import tocsin
 from tocsin_server.cli.failures import Failure
-from tocsin_server.cli.options import Connection, connection_options, option, take
+from tocsin_server.cli.options import Connection, connection_options, option, options_of, take
 from tocsin_server.cli.output import Json, Output
 
 P = ParamSpec("P")
@@ -66,22 +66,39 @@ class Session:
 def command(
     app: typer.Typer, name: str | None = None
 ) -> Callable[[Callable[Concatenate[Session, P], Awaitable[None]]], Callable[..., None]]:
-    """Makes a command of an async function. It is given a `Session`; the options of the connection are added."""
+    """Makes a command of an async function. It is given a `Session`; the options of the connection are added.
+
+    A parameter that is a dataclass stands for options, one a field: so several commands share them.
+    """
 
     def register(run: Callable[Concatenate[Session, P], Awaitable[None]]) -> Callable[..., None]:
         def call(*, ctx: Context, json: bool, **values: Any) -> None:
-            asked = Connection(**{field.name: values.pop(field.name) for field in fields(Connection)})
+            asked: Connection = _gathered(Connection, values)
+            values |= {name: _gathered(bundle, values) for name, bundle in bundles.items()}
             session = Session(asked.or_else(ctx.obj or Connection()), Output(as_json=json))
             with told(session.target):
                 asyncio.run(awaited(run, session, values))
 
-        own = list(inspect.signature(run).parameters.values())[1:]
+        taken = list(inspect.signature(run).parameters.values())[1:]
+        bundles: dict[str, Any] = {
+            each.name: each.annotation for each in taken if is_dataclass(each.annotation)
+        }
+        own = [
+            parameter
+            for each in taken
+            for parameter in (options_of(bundles[each.name]) if each.name in bundles else (each,))
+        ]
         take(call, [option("ctx", Context), *own, option("json", Json, False), *connection_options()])
         call.__doc__ = run.__doc__
         app.command(name or run.__name__)(call)
         return call
 
     return register
+
+
+def _gathered(bundle: type[Any], values: dict[str, Any]) -> Any:
+    """A dataclass made of its fields' values, which are taken out."""
+    return bundle(**{field.name: values.pop(field.name) for field in fields(bundle)})
 
 
 @contextmanager

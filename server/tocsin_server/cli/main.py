@@ -17,6 +17,7 @@ _MODULES = {
     "demo": "demo.command",
     "seed": "seed.command",
     "send": "send",
+    "plan": "plan",
     "subscribe": "subscribe",
     "inbox": "inbox",
     "notification": "notification",

@@ -5,7 +5,7 @@ from typing import Annotated
 from rich.console import RenderableType
 from typer import Argument, Typer
 
-from tocsin.v1.notification_pb2 import Channel, Decision, DecisionRule, NotificationState
+from tocsin.v1.notification_pb2 import Decision, NotificationState
 from tocsin.v1.notification_service_pb2 import (
     Delivery,
     DeliveryState,
@@ -57,7 +57,7 @@ def timeline(found: GetNotificationResponse) -> RenderableType:
 
 def _delivery(delivery: Delivery) -> tuple[str, ...]:
     return (
-        _channel(delivery.channel),
+        render.channel(delivery.channel),
         delivery.address,
         delivery.provider,
         enum_name(DeliveryState, delivery.state).lower(),
@@ -70,14 +70,9 @@ def _delivery(delivery: Delivery) -> tuple[str, ...]:
 def _event(event: TimelineEvent) -> tuple[str, ...]:
     kind = enum_name(TimelineEventKind, event.kind).lower().replace("_", " ")
     why = "; ".join(filter(None, (event.detail, *map(_decision, event.decisions))))
-    return instant(event.time), kind, _channel(event.channel), why
+    return instant(event.time), kind, render.channel(event.channel), why
 
 
 def _decision(decision: Decision) -> str:
-    channel = _channel(decision.channel)
-    rule = enum_name(DecisionRule, decision.rule).lower().replace("_", " ")
+    channel, rule = render.channel(decision.channel), render.rule(decision)
     return f"{channel}: {decision.text} ({rule})" if channel else f"{decision.text} ({rule})"
-
-
-def _channel(channel: Channel.ValueType) -> str:
-    return enum_name(Channel, channel).lower() if channel else ""

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
@@ -84,7 +84,12 @@ def from_environ(environ: Mapping[str, str]) -> Connection:
 
 def connection_options() -> list[inspect.Parameter]:
     """The fields of `Connection` as options."""
-    return [option(field.name, field.type, None) for field in fields(Connection)]
+    return options_of(Connection)
+
+
+def options_of(bundle: type[Any]) -> list[inspect.Parameter]:
+    """The fields of a dataclass, all of which have defaults, as options."""
+    return [option(field.name, field.type, field.default) for field in fields(bundle)]
 
 
 def option(name: str, annotation: object, default: object = inspect.Parameter.empty) -> inspect.Parameter:

@@ -60,6 +60,13 @@ async def upsert(
     attribute: Annotated[
         list[str] | None, Option(metavar="NAME=VALUE", help="Replaces all attributes; repeatable.")
     ] = None,
+    address: Annotated[
+        list[str] | None,
+        Option(
+            metavar="CHANNEL=ADDRESS",
+            help="Such as email=ada@example.com; replaces all addresses; repeatable.",
+        ),
+    ] = None,
 ) -> None:
     """Create a recipient, or change what is named; the rest stays."""
     profile = tocsin.Recipient(recipient=recipient)
@@ -73,8 +80,12 @@ async def upsert(
     if attribute is not None:
         profile.attributes.update(values.pair(text) for text in attribute)
         fields.append("attributes")
+    if address is not None:
+        for channel, value in map(values.pair, address):
+            profile.addresses.add(channel=Channel.ValueType(values.channel(channel)), value=value)
+        fields.append("addresses")
     if not fields:
-        raise BadParameter("name at least one of --locale, --time-zone and --attribute")
+        raise BadParameter("name at least one of --locale, --time-zone, --attribute and --address")
     async with session.connect() as client:
         (outcome,) = await client.recipients.upsert([profile], fields=fields)
     if outcome.recipient is None:

@@ -2,8 +2,8 @@
 
 from rich.text import Text
 
-from tocsin.v1.notification_pb2 import Disposition, Notification
-from tocsin.v1.notification_service_pb2 import SendResult
+from tocsin.v1.notification_pb2 import Channel, Decision, DecisionRule, Disposition, Notification
+from tocsin.v1.notification_service_pb2 import PlanSendResponse, SendResult
 from tocsin.values import enum_name
 from tocsin_server.cli.output import instant
 
@@ -51,6 +51,16 @@ def line(notification: Notification) -> Text:
     )
 
 
-def disposition(result: SendResult) -> str:
-    """What became of what was sent: stored, scheduled, batched, suppressed."""
+def disposition(result: SendResult | PlanSendResponse) -> str:
+    """What became of what was sent, or would: stored, scheduled, batched, suppressed."""
     return enum_name(Disposition, result.disposition).lower()
+
+
+def channel(channel: Channel.ValueType) -> str:
+    """A channel's name; empty where none is meant."""
+    return enum_name(Channel, channel).lower() if channel else ""
+
+
+def rule(decision: Decision) -> str:
+    """The kind of rule that decided, in words."""
+    return enum_name(DecisionRule, decision.rule).lower().replace("_", " ")

@@ -1,20 +1,15 @@
 """`tocsin send`."""
 
-import sys
-from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 from rich.text import Text
-from typer import Argument, BadParameter, Option, Typer
+from typer import BadParameter, Option, Typer
 
-import tocsin
-from tocsin.values import PriorityName
-from tocsin_server.cli import render, values
+from tocsin_server.cli import render
 from tocsin_server.cli.connection import Session, command
-from tocsin_server.cli.failures import Failure
 from tocsin_server.cli.sendfile import send_file
-from tocsin_server.cli.specs import spec_from_json
+from tocsin_server.cli.specs import SpecArguments
 
 app = Typer(add_completion=False)
 
@@ -22,37 +17,9 @@ app = Typer(add_completion=False)
 @command(app)
 async def send(
     session: Session,
-    recipient: Annotated[str, Argument(help="Who gets it.")] = "",
-    category: Annotated[str, Option(help="What it is about.")] = "",
-    title: Annotated[str, Option(help="One line.")] = "",
-    body: Annotated[str, Option(help="The text.")] = "",
-    priority: Annotated[PriorityName | None, Option(help="How urgent it is.")] = None,
-    thread: Annotated[str, Option(help="Groups entries about one subject.")] = "",
-    delay: Annotated[
-        timedelta | None,
-        Option(parser=values.span, metavar="DURATION", help="Deliver later: 90s, 5m, 48h, 7d."),
-    ] = None,
-    at: Annotated[
-        datetime | None, Option(parser=values.instant, metavar="TIME", help="Deliver at an instant.")
-    ] = None,
-    expires: Annotated[
-        datetime | None,
-        Option(
-            parser=values.instant, metavar="TIME", help="When it is over: an instant, or a duration from now."
-        ),
-    ] = None,
-    attribute: Annotated[
-        list[str] | None, Option(metavar="NAME=VALUE", help="The sender's own data; repeatable.")
-    ] = None,
+    said: SpecArguments,
     request_id: Annotated[
         str | None, Option(help="Sent again with the same one, nothing happens twice.")
-    ] = None,
-    spec: Annotated[
-        Path | None,
-        Option(
-            metavar="FILE",
-            help="A NotificationSpec as JSON in place of all of the above; - is standard input.",
-        ),
     ] = None,
     file: Annotated[
         Path | None,
@@ -71,33 +38,11 @@ async def send(
     that sending the file again sends nothing twice.
     """
     if file is not None:
-        if recipient or spec is not None or title:
+        if said.recipient or said.spec is not None or said.title:
             raise BadParameter("takes the place of recipient, --title and --spec", param_hint="--file")
         await send_file(session, file, run or file.name)
         return
-    if spec is not None:
-        if recipient or title:
-            raise BadParameter("takes the place of recipient and --title", param_hint="--spec")
-        notification = _read(spec)
-    else:
-        missing = [
-            name
-            for name, given in (("RECIPIENT", recipient), ("--category", category), ("--title", title))
-            if not given
-        ]
-        if missing:
-            raise BadParameter(f"missing {', '.join(missing)}; or give --spec or --file")
-        options: tocsin.SpecOptions = {"thread": thread}
-        if priority is not None:
-            options["priority"] = priority
-        if delay is not None:
-            options["deliver_delay"] = delay
-        if at is not None:
-            options["deliver_time"] = at
-        if expires is not None:
-            options["expire_time"] = expires
-        options["attributes"] = dict(values.pair(text) for text in attribute or ())
-        notification = tocsin.spec(recipient, category, (title, body), **options)
+    notification = said.notification()
     async with session.connect() as client:
         result = await client.send(notification, request_id=request_id)
     session.out.show(
@@ -109,12 +54,3 @@ async def send(
             *(f"\n  {decision.text}" for decision in result.decisions),
         ),
     )
-
-
-def _read(path: Path) -> tocsin.NotificationSpec:
-    """Raises Failure."""
-    text = sys.stdin.read() if str(path) == "-" else path.read_text(encoding="utf-8")
-    try:
-        return spec_from_json(text)
-    except ValueError as error:
-        raise Failure(f"{path}: {error}.") from error

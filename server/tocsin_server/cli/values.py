@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 from typer import BadParameter
 
+from tocsin.v1.notification_pb2 import Channel
+from tocsin.values import enum_value
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SPAN = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)?")
 
@@ -32,6 +35,14 @@ def instant(text: str) -> datetime:
         raise BadParameter(
             f"{text!r} is neither an instant such as 2027-01-31T09:00 nor a duration such as 2h"
         ) from None
+
+
+def channel(text: str) -> int:
+    """A channel by its name. Raises BadParameter."""
+    try:
+        return enum_value(Channel, text)
+    except ValueError as error:
+        raise BadParameter(str(error)) from None
 
 
 def pair(text: str) -> tuple[str, str]:

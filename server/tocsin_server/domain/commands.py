@@ -132,12 +132,13 @@ class ShownContent(Value, frozen=True):
     content: bytes
     """The notification's field `content`."""
     bodies: tuple[ChannelBody, ...] = ()
-    """Of channels that show something of their own; the others show the content in their way."""
+    """Of channels that show something of their own; what is empty there, and the others, show the content in their way.
+    """
 
     @property
     def size(self) -> int:
         """About how many bytes that is."""
-        return len(self.content) + sum(len(body.text) + len(body.html) for body in self.bodies)
+        return len(self.content) + sum(body.size for body in self.bodies)
 
 
 class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):
@@ -559,11 +560,14 @@ class FireTimer(Command[bool], frozen=True, kw_only=True):
     """Deliveries that were deferred until then at the latest are in the draft."""
     shown: ShownContent | None = None
     """What is shown instead of what was kept."""
+    bodies: tuple[ChannelBody, ...] = ()
+    """What channels show of their own where what was kept is shown."""
     any_profile: bool = False
 
     @property
     def payload_bytes(self) -> int:  # noqa: D102
-        return SMALL_COMMAND_BYTES + (self.shown.size if self.shown else 0)
+        shown = self.shown.size if self.shown else sum(body.size for body in self.bodies)
+        return SMALL_COMMAND_BYTES + shown
 
 
 # --- deliveries -------------------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ class NewDelivery(Value, frozen=True):
     deferred: bool = False
     """Waits for a timer of its notification, at which it meets the rules again."""
     body_id: int | None = None
-    """The content that holds its ChannelBody; None: its body is derived from the notification's content."""
+    """The content that holds its ChannelBody; None: all of its body is derived from the notification's content."""
     expire_time: Micros | None = None
 
 

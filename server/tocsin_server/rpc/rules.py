@@ -46,6 +46,13 @@ _MAX_DATA_BYTES = 64 << 10
 _MAX_DATA_VALUES = 5_000
 _MAX_DATA_DEPTH = 16
 
+_CHANNELS_WITH = {
+    "subject": (notification.CHANNEL_EMAIL,),
+    "from_name": (notification.CHANNEL_EMAIL, notification.CHANNEL_SMS),
+    "sound": (notification.CHANNEL_PUSH,),
+}
+"""The channels that have a use for what may differ on one."""
+
 _Rule = Callable[[Any, str], Iterable[Violation]]
 
 
@@ -100,6 +107,7 @@ class Rules:
             f"{path}channel_overrides",
             "channel",
         )
+        yield from _overrides(spec.channel_overrides, f"{path}channel_overrides")
         yield from _content(spec.content, f"{path}content")
         if spec.HasField("template"):
             yield from data_violations(spec.template.data, f"{path}template.data")
@@ -300,6 +308,14 @@ def strings_in(message: Message, path: str) -> Iterator[tuple[str, str]]:
                     yield from strings_in(item, f"{name}[{index}].")
             else:
                 yield from strings_in(value, f"{name}.")
+
+
+def _overrides(overrides: Iterable[notification.ChannelOverride], path: str) -> Iterator[Violation]:
+    for index, override in enumerate(overrides):
+        for field, channels in _CHANNELS_WITH.items():
+            if getattr(override, field) and override.channel not in channels:
+                names = " and ".join(notification.Channel.Name(channel)[8:] for channel in channels)
+                yield Violation(f"{path}[{index}].{field}", f"must be empty but for {names}")
 
 
 def _content(content: notification.Content, path: str) -> Iterator[Violation]:

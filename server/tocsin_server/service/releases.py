@@ -4,11 +4,13 @@ from collections.abc import Sequence
 
 import structlog
 
+from tocsin_server.domain.bodies import overridden
 from tocsin_server.domain.commands import Answer, FireTimer, ShownContent, Timer, TimerKind
 from tocsin_server.domain.errors import DraftOutdated, TocsinError, Unavailable
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.sending import Facts, Kept, draft_again
 from tocsin_server.domain.time import Micros
+from tocsin_server.domain.value import replace
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.ports import Clock, KeptReader, Writer
 from tocsin_server.service.templates import Templates
@@ -80,6 +82,7 @@ class Releases:
             timer=timer,
             draft=draft_again(kept, timer.tenant, facts, now),
             shown=await self._shown(timer.tenant, kept, facts, now),
+            bodies=overridden((), kept.spec.overrides) if kept.scheduled else (),
             until=now,
             any_profile=any_profile,
         )
@@ -89,7 +92,8 @@ class Releases:
         if not kept.scheduled or kept.spec.template is None:
             return None
         try:
-            return await self._templates.shown(tenant, kept.spec, facts.recipient, now)
+            shown = await self._templates.shown(tenant, kept.spec, facts.recipient, now)
+            return replace(shown, bodies=overridden(shown.bodies, kept.spec.overrides))
         except Unavailable:
             raise
         except TocsinError as error:

@@ -4,7 +4,7 @@ import asyncio
 from dataclasses import dataclass
 
 from tocsin_server.domain.access import Principal
-from tocsin_server.domain.bodies import ChannelBody, completed
+from tocsin_server.domain.bodies import ChannelBody
 from tocsin_server.domain.commands import (
     ActivateTemplateVersion,
     Answer,
@@ -157,6 +157,8 @@ class Templates:
         TemplateDataInvalid, TemplateLimitExceeded, StorageUnavailable.
         """
         number, compiled = await self._cache.find(tenant, ref.name, ref.version)
+        if not self._renderer.has_locale(facts.recipient.locale):
+            await asyncio.to_thread(self._renderer.read_locale, facts.recipient.locale)
         return self._shown(number, compiled, ref.data, facts, now, path, template=ref.name, version=number)
 
     async def shown(
@@ -168,10 +170,7 @@ class Templates:
         view = RecipientView(spec.recipient, profile.locale, profile.time_zone, profile.attributes)
         facts = RenderFacts(view, spec.category, spec.actor, spec.attributes)
         rendered = await self.rendered(tenant, spec.template, facts, now, "notification.template.")
-        if not rendered.bodies:
-            return ShownContent(rendered.content)
-        content = self._codec.content(rendered.content)
-        return ShownContent(rendered.content, tuple(completed(body, content) for body in rendered.bodies))
+        return ShownContent(rendered.content, rendered.bodies)
 
     async def depends(self, tenant: str, ref: TemplateRef, locale: str) -> tuple[bool, bool]:
         """Whether what a locale's recipients are shown depends on who they are, and on their time zone.

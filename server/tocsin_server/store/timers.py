@@ -98,7 +98,7 @@ def _shown(
 ) -> tuple[ShownContent, bytes, bytes]:
     """What is shown now, and the encoded fields that were kept."""
     body, envelope, trace = transaction.connection.execute(_SELECT_BYTES, (entry.pk,)).fetchone()
-    return command.shown or ShownContent(body), envelope, trace
+    return command.shown or ShownContent(body, command.bodies), envelope, trace
 
 
 def _with_content(transaction: Transaction, entry: EntryRow, command: FireTimer) -> EntryRow:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from tocsin_server.domain.bodies import derive_body
+from tocsin_server.domain.bodies import completed, derive_body
 from tocsin_server.domain.commands import (
     SYSTEM_TENANT,
     ClaimDeliveries,
@@ -206,13 +206,13 @@ class DeliverWorker:
         delivery = claimed.delivery
         if claimed.content is None:
             return None
-        content = self._codec.content(claimed.content)
+        content, own = self._codec.content(claimed.content), claimed.body
         return OutgoingMessage(
             delivery.tenant,
             delivery.notification_id,
             delivery.channel,
             delivery.address,
-            claimed.body or derive_body(content, delivery.channel),
+            derive_body(content, delivery.channel) if own is None else completed(own, content),
             content,
             idempotency_key(delivery.tenant, delivery.notification_id, delivery.channel, delivery.address),
             delivery.attempts,

@@ -12,10 +12,12 @@ from tests.support.senders import UNLIMITED, releases_on, sending_on
 from tests.support.stores import START, TurnedClock
 from tests.support.streams import ANYONE
 from tocsin_server.domain.access import Principal
+from tocsin_server.domain.bodies import ChannelBody
 from tocsin_server.domain.category import Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
     CancelNotifications,
     ChangePreferences,
+    ClaimDeliveries,
     Command,
     ExpireEntries,
     UpsertCategory,
@@ -24,6 +26,7 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.delivery import Delivery, DeliveryState
 from tocsin_server.domain.notification import (
     Channel,
+    ChannelOverride,
     Disposition,
     EventKind,
     NotificationSpec,
@@ -35,6 +38,7 @@ from tocsin_server.domain.preferences import Choice, Preferences, PreferencesCha
 from tocsin_server.domain.quiet_hours import QuietHours, QuietWindow
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
 from tocsin_server.domain.time import DAY, HOUR, MINUTE, Micros
+from tocsin_server.domain.value import replace
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.policies import Policies
@@ -337,6 +341,41 @@ async def test_a_category_may_keep_its_notifications_shorter(house: House, clock
     clock.time += HOUR
     await house.fire_due()
     assert await house.state(result) is NotificationState.EXPIRED
+
+
+# --- what goes out says ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("deliver_delay", [None, HOUR], ids=["at once", "scheduled"])
+async def test_what_a_sender_says_for_a_channel_is_kept_for_it(
+    house: House, clock: TurnedClock, deliver_delay: Micros | None
+) -> None:
+    """Once for all addresses of the channel, and for none that it does not go out on."""
+    await house.know(PHONE, Address(Channel.PUSH, "tablet"), MAIL)
+    spec = replace(
+        PUSH,
+        deliver_delay=deliver_delay,
+        channels=(Channel.INBOX, Channel.PUSH, Channel.EMAIL),
+        overrides=(
+            ChannelOverride(Channel.PUSH, sound="siren"),
+            ChannelOverride(Channel.SMS, text="Come home."),
+        ),
+    )
+    result = await house.send(spec)
+    if deliver_delay:
+        clock.time += deliver_delay
+        await house.fire_due()
+    by_channel: dict[Channel, set[int | None]] = {}
+    for delivery in await house.deliveries(result):
+        by_channel.setdefault(delivery.channel, set()).add(delivery.body_id)
+    assert by_channel[Channel.EMAIL] == {None}
+    assert len(by_channel[Channel.PUSH]) == 1
+    claim = ClaimDeliveries(tenant="", limit=10, lease=MINUTE)
+    (answer,) = await house.store.writer.submit([claim])
+    assert not isinstance(answer, Exception)
+    bodies = {claimed.delivery.address: claimed.body for claimed in answer.receipt.deliveries}
+    siren = ChannelBody(Channel.PUSH, sound="siren")
+    assert bodies == {"phone": siren, "tablet": siren, "ada@example.com": None}
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------

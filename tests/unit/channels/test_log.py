@@ -18,7 +18,7 @@ MESSAGE = OutgoingMessage(
     b"n" * 16,
     Channel.EMAIL,
     "ada@example.com",
-    ChannelBody(Channel.EMAIL, "Your code", "It is 1234", "<p>It is 1234</p>"),
+    ChannelBody(Channel.EMAIL, "Your code", "It is 1234", "<p>It is 1234</p>", from_name="Shop"),
     Content(SimpleContent("Your code", "It is 1234")),
     "key",
     2,
@@ -52,7 +52,7 @@ async def test_texts_are_told_only_to_who_asks_for_them(level: str) -> None:
     assert (told["channel"], told["address"], told["attempt"]) == ("EMAIL", "a…@example.com", 2)
     assert (told["idempotency_key"], told["subject_chars"], told["text_chars"]) == ("key", 9, 10)
     assert "1234" not in json.dumps(told)
-    assert [(line["subject"], line["text"]) for line in more] == (
-        [("Your code", "It is 1234")] if level == "debug" else []
+    assert [(line["subject"], line["text"], line["from_name"], line["sound"]) for line in more] == (
+        [("Your code", "It is 1234", "Shop", "")] if level == "debug" else []
     )
     assert "ada@example.com" not in stream.getvalue()

@@ -43,6 +43,22 @@ async def test_a_spec_and_its_parts_together_are_refused(client: tocsin.Client) 
         await client.send(spec, recipient="bob")  # type: ignore[call-overload]
 
 
+async def test_a_plan_is_asked_for_as_a_send_is(client: tocsin.Client, server: FakeServer) -> None:
+    answer = tocsin.PlanSendResponse(
+        disposition=Disposition.DISPOSITION_STORED,
+        deliveries=[tocsin.PlannedDelivery(address="ada@example.com")],
+        decisions=[tocsin.Decision(text="The recipient denies orders.")],
+    )
+    server.answer("PlanSend", UNAVAILABLE, answer)
+    spec = tocsin.spec("ada", "build", ("Title", "Body"), channels=["email"])
+    assert await client.plan(spec) == answer
+    made = await client.plan(recipient="ada", category="build", content=("Title", "Body"), channels=["email"])
+    assert made == answer
+    assert [request.notification for request in server.requests["PlanSend"]] == [spec] * 3
+    with pytest.raises(ValueError, match="either a ready spec"):
+        await client.plan(spec, recipient="bob")  # type: ignore[call-overload]
+
+
 async def test_passing_failures_are_tried_again_with_the_same_id(
     client: tocsin.Client, server: FakeServer
 ) -> None:

@@ -1,8 +1,15 @@
-"""Bodies that nobody wrote: derived from the content, for each channel as it needs them."""
+"""Bodies: derived from the content for each channel as it needs them, and what a template or a sender says instead."""
 
 import pytest
 
-from tocsin_server.domain.bodies import PUSH_MAX_CHARS, SMS_MAX_CHARS, ChannelBody, derive_body
+from tocsin_server.domain.bodies import (
+    PUSH_MAX_CHARS,
+    SMS_MAX_CHARS,
+    ChannelBody,
+    completed,
+    derive_body,
+    overridden,
+)
 from tocsin_server.domain.content import (
     FALLBACK_TEXT_MAX_CHARS,
     Action,
@@ -12,7 +19,7 @@ from tocsin_server.domain.content import (
     SimpleContent,
     derive_fallback_text,
 )
-from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.notification import Channel, ChannelOverride
 
 BUILD = SimpleContent("Build 17 failed", "2 of 340 tests")
 CARD = CardContent(
@@ -94,3 +101,94 @@ def test_a_mail_is_not_cut_where_the_fallback_text_is() -> None:
 def test_a_short_text_ends_with_an_ellipsis(channel: Channel, most: int) -> None:
     text = derive_body(Content(SimpleContent("Hi", "x" * (most + 1))), channel).text
     assert (len(text), text[-2:]) == (most, "x…")
+
+
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        # What is empty is what the content says.
+        (
+            ChannelBody(Channel.EMAIL, from_name="CI"),
+            ChannelBody(Channel.EMAIL, "Build 17 failed", "2 of 340 tests", from_name="CI"),
+        ),
+        (
+            ChannelBody(Channel.EMAIL, "Build 17"),
+            ChannelBody(Channel.EMAIL, "Build 17", "2 of 340 tests"),
+        ),
+        (
+            ChannelBody(Channel.PUSH, sound="siren"),
+            ChannelBody(Channel.PUSH, title="Build 17 failed", text="2 of 340 tests", sound="siren"),
+        ),
+        # HTML is not the text of readers that show none.
+        (
+            ChannelBody(Channel.EMAIL, "Build", html="<p>17</p>"),
+            ChannelBody(Channel.EMAIL, "Build", "2 of 340 tests", "<p>17</p>"),
+        ),
+        # A line break in a header would begin another one.
+        (
+            ChannelBody(
+                Channel.EMAIL, "Hi\r\nBcc: eve@example.com", "x", from_name="CI\nBcc: eve@example.com"
+            ),
+            ChannelBody(Channel.EMAIL, "Hi Bcc: eve@example.com", "x", from_name="CI Bcc: eve@example.com"),
+        ),
+        # What the channel does not take is cut, whoever wrote it.
+        (
+            ChannelBody(Channel.SMS, text="x" * (SMS_MAX_CHARS + 1)),
+            ChannelBody(Channel.SMS, text="x" * (SMS_MAX_CHARS - 1) + "…"),
+        ),
+        (
+            ChannelBody(Channel.PUSH, text="x" * (PUSH_MAX_CHARS + 1)),
+            ChannelBody(Channel.PUSH, title="Build 17 failed", text="x" * (PUSH_MAX_CHARS - 1) + "…"),
+        ),
+        (
+            ChannelBody(Channel.EMAIL, text="x" * 16_000),
+            ChannelBody(Channel.EMAIL, "Build 17 failed", "x" * 16_000),
+        ),
+    ],
+)
+def test_a_body_as_it_goes_out(body: ChannelBody, shown: ChannelBody) -> None:
+    assert completed(body, Content(BUILD)) == shown
+
+
+RENDERED = ChannelBody(Channel.EMAIL, "Subject", "Text", "<p>Text</p>")
+
+
+@pytest.mark.parametrize(
+    ("bodies", "overrides", "after"),
+    [
+        # Nothing is said, or of another channel.
+        ((), (), ()),
+        ((RENDERED,), (), (RENDERED,)),
+        (
+            (RENDERED,),
+            (ChannelOverride(Channel.PUSH, sound="siren"),),
+            (RENDERED, ChannelBody(Channel.PUSH, sound="siren")),
+        ),
+        # Without a template it says only what differs: the content may still be revised.
+        (
+            (),
+            (ChannelOverride(Channel.EMAIL, subject="Now", from_name="CI"),),
+            (ChannelBody(Channel.EMAIL, "Now", from_name="CI"),),
+        ),
+        # It goes before the template, field by field.
+        (
+            (RENDERED,),
+            (ChannelOverride(Channel.EMAIL, subject="Now"),),
+            (ChannelBody(Channel.EMAIL, "Now", "Text", "<p>Text</p>"),),
+        ),
+        # Another text is another text for all readers.
+        (
+            (RENDERED,),
+            (ChannelOverride(Channel.EMAIL, text="Else"),),
+            (ChannelBody(Channel.EMAIL, "Subject", "Else"),),
+        ),
+        # Empty fields say nothing.
+        ((RENDERED,), (ChannelOverride(Channel.EMAIL),), (RENDERED,)),
+    ],
+)
+def test_what_a_sender_says_for_a_channel(
+    bodies: tuple[ChannelBody, ...],
+    overrides: tuple[ChannelOverride, ...],
+    after: tuple[ChannelBody, ...],
+) -> None:
+    assert overridden(bodies, overrides) == after

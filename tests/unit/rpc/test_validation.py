@@ -64,6 +64,10 @@ def with_content(**kind: Any) -> notifications.SendRequest:
     return send(lambda spec: spec.content.CopyFrom(pb.Content(**kind)))
 
 
+def overriding(**fields: Any) -> notifications.SendRequest:
+    return with_spec(channel_overrides=[pb.ChannelOverride(**fields)])
+
+
 def with_attribute(key: str, value: str) -> notifications.SendRequest:
     return with_spec(attributes={key: value})
 
@@ -100,6 +104,14 @@ GOOD = [
         pb.Input(name="n", kind=pb.INPUT_KIND_CHOICE, choices=["x"]),
         pb.Input(name="m", kind=pb.INPUT_KIND_DATE),
     ),
+    with_spec(
+        channel_overrides=[
+            pb.ChannelOverride(channel=pb.CHANNEL_EMAIL, subject="s", from_name="n", text="t"),
+            pb.ChannelOverride(channel=pb.CHANNEL_SMS, from_name="n"),
+            pb.ChannelOverride(channel=pb.CHANNEL_PUSH, sound="s"),
+            pb.ChannelOverride(channel=pb.CHANNEL_CHAT),
+        ]
+    ),
     # Items are checked one by one, elsewhere.
     notifications.SendBatchRequest(items=[notifications.SendItem()]),
     inbox.SubscribeRequest(recipients=[ADA], heartbeat_interval=Duration(seconds=300)),
@@ -125,6 +137,9 @@ BAD = [
     (with_spec(channels=[pb.CHANNEL_INBOX, pb.CHANNEL_INBOX]), ["notification.channels"]),
     (with_spec(channels=[pb.CHANNEL_UNSPECIFIED]), ["notification.channels[0]"]),
     (with_spec(actor=pb.Actor(id="a", avatar_url="ftp://x")), ["notification.actor.avatar_url"]),
+    (overriding(channel=pb.CHANNEL_UNSPECIFIED), ["notification.channel_overrides[0].channel"]),
+    (overriding(channel=pb.CHANNEL_INBOX, text="x"), ["notification.channel_overrides[0].channel"]),
+    (overriding(channel=pb.CHANNEL_SMS, text="x" * 16_001), ["notification.channel_overrides[0].text"]),
     (with_spec(deliver_delay=Duration(seconds=-1)), ["notification.deliver_delay"]),
     (with_attribute("k" * 65, "v"), [f'notification.attributes["{"k" * 64}"]']),
     (
@@ -159,6 +174,13 @@ BAD = [
     ),
     (system.CreateApiKeyRequest(display_name="n", scopes=["send"], expire_time=Timestamp()), ["expire_time"]),
     # Several fields.
+    (
+        with_spec(channel_overrides=[pb.ChannelOverride(channel=pb.CHANNEL_EMAIL)] * 2),
+        ["notification.channel_overrides[1].channel"],
+    ),
+    (overriding(channel=pb.CHANNEL_PUSH, subject="s"), ["notification.channel_overrides[0].subject"]),
+    (overriding(channel=pb.CHANNEL_PUSH, from_name="n"), ["notification.channel_overrides[0].from_name"]),
+    (overriding(channel=pb.CHANNEL_EMAIL, sound="s"), ["notification.channel_overrides[0].sound"]),
     (
         with_content(card=pb.CardContent(title="t", actions=[pb.Action(id="a", label="A", post_back="")] * 2)),
         ["notification.content.card.actions[1].id"],

@@ -1471,7 +1471,7 @@ Global___EscalationStep: _TypeAlias = EscalationStep  # noqa: Y015
 
 @_typing.final
 class ChannelOverride(_message.Message):
-    """What differs on one channel."""
+    """What differs on one channel; where a field is empty, the channel shows what the template or the content says."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1481,15 +1481,15 @@ class ChannelOverride(_message.Message):
     SOUND_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
     channel: Global___Channel.ValueType
-    """The channel."""
+    """The channel; not INBOX, which shows the content itself."""
     subject: _builtins.str
-    """Subject line, for EMAIL. Up to 256 characters."""
+    """Subject line, only for EMAIL. Up to 256 characters."""
     from_name: _builtins.str
-    """Name of the sender, for EMAIL and SMS. Up to 128 characters."""
+    """Name of the sender, only for EMAIL and SMS. Up to 128 characters."""
     sound: _builtins.str
-    """Sound, for PUSH. Up to 64 characters."""
+    """Sound, only for PUSH. Up to 64 characters."""
     text: _builtins.str
-    """Replaces the text on this channel. Up to 16,000 characters."""
+    """Replaces the text, and the HTML, on this channel. Up to 16,000 characters, of which SMS shows 306 and PUSH 1,000."""
     def __init__(
         self,
         *,
