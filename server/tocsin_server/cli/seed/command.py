@@ -24,8 +24,8 @@ async def seed(
 ) -> None:
     """Load an example tenant: templates, categories, people with addresses and preferences, topics.
 
-    The people are the same every time. The same run once more changes nothing, a larger one adds to it. Nobody's address
-    is real, but the tenant is: this is not for the one that you work with.
+    The people are the same every time. The same run once more changes nothing, a larger one adds to it. Nobody's
+    address is real, but the tenant is: this is not for the one that you work with.
     """
     began = time.monotonic()
     with progress(session.out) as bar:

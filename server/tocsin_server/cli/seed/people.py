@@ -21,14 +21,70 @@ from tocsin_server.cli.seed.catalogue import CHAT, EMAIL, PUSH, SMS
 
 EVERY_HOW_MANY_HAVE_PREFERENCES = 20
 
-_GIVEN_NAMES = (
-    "Ada Alan Amara Barbara Carlos Chidi Claude Dorothy Edsger Emmy Fei-Fei Grace Hedy Ibrahim Ingrid Jun "
-    "Katherine Kofi Leila Linus Margaret Mei Niklaus Olga Priya Radia Sofia Tomasz Wei Yuki"
-).split()
-_FAMILY_NAMES = (
-    "Abe Adeyemi Ahmed Becker Byron Chen Costa Diaz Dubois Eriksson Fischer Garcia Haddad Ito Jansen Kim Kowalska "
-    "Lopez Mensah Moreau Nakamura Novak Okafor Patel Rossi Santos Schmidt Silva Tanaka Weber"
-).split()
+_GIVEN_NAMES = (  # fmt: skip
+    "Ada",
+    "Alan",
+    "Amara",
+    "Barbara",
+    "Carlos",
+    "Chidi",
+    "Donald",
+    "Dorothy",
+    "Edsger",
+    "Emmy",
+    "Grace",
+    "Hedy",
+    "Ibrahim",
+    "Ingrid",
+    "Jun",
+    "Katherine",
+    "Kofi",
+    "Leila",
+    "Linus",
+    "Margaret",
+    "Mei",
+    "Niklaus",
+    "Olga",
+    "Priya",
+    "Radia",
+    "Sofia",
+    "Tomasz",
+    "Wei",
+    "Yuki",
+    "Zeynep",
+)
+_FAMILY_NAMES = (  # fmt: skip
+    "Abe",
+    "Adeyemi",
+    "Ahmed",
+    "Becker",
+    "Byron",
+    "Chen",
+    "Costa",
+    "Diaz",
+    "Dubois",
+    "Eriksson",
+    "Fischer",
+    "Garcia",
+    "Haddad",
+    "Ito",
+    "Jansen",
+    "Kim",
+    "Kowalska",
+    "Lopez",
+    "Mensah",
+    "Moreau",
+    "Nakamura",
+    "Novak",
+    "Okafor",
+    "Patel",
+    "Rossi",
+    "Santos",
+    "Schmidt",
+    "Silva",
+    "Tanaka",
+    "Weber",
+)
 _PLACES = (
     ("en-US", "America/New_York"),
     ("en-US", "America/Los_Angeles"),
