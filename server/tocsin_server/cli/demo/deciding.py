@@ -3,6 +3,7 @@
 import asyncio
 from datetime import UTC, datetime, timedelta
 
+from rich.padding import Padding
 from rich.text import Text
 
 import tocsin
@@ -81,7 +82,8 @@ async def send_as_planned(
         for line in server.log_lines()
         if line.get("notification_id") == result.notification_id and "text" in line
     )
-    seen(out, f"the provider `log` would have sent by {would['channel'].lower()}: {would['text']!r}")
+    seen(out, f"by {would['channel'].lower()} the provider `log` would have sent:")
+    out.console.print(Padding(Text(would["text"], style="cyan"), (0, 0, 0, 6)))
 
 
 async def _until_sent(client: tocsin.Client, notification_id: str) -> GetNotificationResponse:
