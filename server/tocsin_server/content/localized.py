@@ -42,6 +42,12 @@ def locale_of(tag: str) -> Locale:
     return Locale.parse(FALLBACK_LOCALE)
 
 
+def read_data(tag: str) -> None:
+    """Has Babel read what it knows of a locale, which it does when that is first used."""
+    locale = locale_of(tag)
+    locale.decimal_formats, locale.plural_form(1), locale.date_formats
+
+
 def date(run: Run, value: Any, form: Any = "medium") -> str:
     """A day: `short`, `medium`, `long`, `full`, or a skeleton of CLDR such as `MMMd`."""
 

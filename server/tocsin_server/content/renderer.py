@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from tocsin_server.content.compiling import KIND_FIELDS, Compiler, FieldError
 from tocsin_server.content.expressions import Evaluate
-from tocsin_server.content.localized import locale_of
+from tocsin_server.content.localized import locale_of, read_data
 from tocsin_server.content.markup import bad_link, html_of_mjml
 from tocsin_server.content.run import Run
 from tocsin_server.content.source import Problem, Reader
@@ -41,12 +41,16 @@ _FIELDS_OF_CHANNELS = {
     Channel.CHAT: {"text"},
 }
 
+MAX_LOCALES = 2_000
+"""Tags of which it is remembered that their data has been read; there are about 1,100 with data of their own."""
+
 
 class LiquidRenderer:
     """Implements `service.ports.Renderer`."""
 
     def __init__(self) -> None:
         self._reader = Reader()
+        self._locales: set[str] = set()
 
     def prepared(self, definition: TemplateDefinition) -> TemplateDefinition:
         """See `ports.Renderer`."""
@@ -73,6 +77,17 @@ class LiquidRenderer:
     def compiled(self, definition: TemplateDefinition) -> "CompiledTemplate":
         """See `ports.Renderer`."""
         return CompiledTemplate(self._reader, definition)
+
+    def has_locale(self, locale: str) -> bool:
+        """See `ports.Renderer`."""
+        return locale in self._locales
+
+    def read_locale(self, locale: str) -> None:
+        """See `ports.Renderer`."""
+        read_data(locale)
+        if len(self._locales) >= MAX_LOCALES:
+            self._locales.clear()
+        self._locales.add(locale)
 
 
 class CompiledTemplate:

@@ -44,6 +44,11 @@ class Facts(Value, frozen=True):
     throttled: bool = False
     """Some category of the tenant has a throttle, so that interruptions take slots."""
 
+    @property
+    def choices(self) -> bool:
+        """Whether anybody has allowed or denied anything."""
+        return bool(self.recipient.preferences.choices or self.defaults.choices)
+
 
 class ChannelDraft(Value, frozen=True):
     """A channel that a notification goes out on, unless a throttle is in the way."""
@@ -199,11 +204,14 @@ def _channels(
     spec: NotificationSpec, facts: Facts, now: Micros, *, bypasses: bool
 ) -> tuple[tuple[ChannelDraft, ...], tuple[Decision, ...]]:
     """The channels that may be used, INBOX first, and why others may not."""
+    wanted = spec.channels or facts.category.channels
+    if wanted == _INBOX and not facts.choices and not facts.category.mandatory:
+        # As of most of what is sent, of which there may be thousands a second.
+        return _INTO_THE_INBOX, ()
     channels: list[ChannelDraft] = []
     decisions: list[Decision] = []
-    for channel in sorted(spec.channels or facts.category.channels):
-        found = _channel(channel, spec, facts, now, bypasses=bypasses)
-        for each in found:
+    for channel in sorted(wanted):
+        for each in _channel(channel, spec, facts, now, bypasses=bypasses):
             if isinstance(each, ChannelDraft):
                 channels.append(each)
             else:
@@ -299,6 +307,9 @@ def _throttled(
 def _refused(rule: Rule, layer: str, key: str, text: str, channel: Channel) -> Decision:
     return Decision(rule, layer, key, Outcome.SUPPRESSED, text, channel)
 
+
+_INBOX = (Channel.INBOX,)
+_INTO_THE_INBOX = (ChannelDraft(Channel.INBOX),)
 
 _EXPIRED = Decision(Rule.EXPIRY, "spec", "expire_time", Outcome.SUPPRESSED, "The expire time has passed.")
 

@@ -266,6 +266,12 @@ class Renderer(Protocol):
     def compiled(self, definition: TemplateDefinition) -> CompiledTemplate:
         """One that `prepared` gave; never fails."""
 
+    def has_locale(self, locale: str) -> bool:
+        """Whether what is known of a locale has been read."""
+
+    def read_locale(self, locale: str) -> None:
+        """Reads it, from files. May take 200 ms; not for the event loop."""
+
 
 class TopicReader(Protocol):
     """Reads topics and their members."""

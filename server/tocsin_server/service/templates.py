@@ -157,6 +157,8 @@ class Templates:
         TemplateDataInvalid, TemplateLimitExceeded, StorageUnavailable.
         """
         number, compiled = await self._cache.find(tenant, ref.name, ref.version)
+        if not self._renderer.has_locale(facts.recipient.locale):
+            await asyncio.to_thread(self._renderer.read_locale, facts.recipient.locale)
         return self._shown(number, compiled, ref.data, facts, now, path, template=ref.name, version=number)
 
     async def shown(

@@ -19,6 +19,7 @@ from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.inbox import Attention, Status, shelf_of, status_of
 from tocsin_server.domain.notification import Event, EventKind, NotificationSpec, NotificationState
 from tocsin_server.domain.value import replace
+from tocsin_server.store.deliveries import drop_bodies
 from tocsin_server.store.entries import (
     EntryRow,
     drop_contents,
@@ -113,6 +114,8 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
         return NotificationFinal(state=state.name)
     (content_id,) = transaction.add_contents((command.content,))
     drop_contents(transaction.connection, (row,))
+    if row.has_deliveries:
+        drop_bodies(transaction, row.tenant, row.id)
     after = replace(row, content_id=content_id, change_time=transaction.now)
     inbox = transaction.inbox(row.tenant, row.recipient)
     if row.status is None or inbox is None:

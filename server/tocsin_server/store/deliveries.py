@@ -128,6 +128,15 @@ def close_deliveries(
     _drop_bodies(transaction.connection, [delivery.body_id for delivery in found])
 
 
+def drop_bodies(transaction: Transaction, tenant: str, id: bytes) -> None:
+    """Has deliveries that have not gone out show the content of their notification, as it is by now."""
+    found = [
+        _delivery(row) for row in transaction.connection.rows_in(_LOCK_BY_NOTIFICATION, (tenant,), (id,))
+    ]
+    _write(transaction.connection, [replace(delivery, body_id=None) for delivery in found])
+    _drop_bodies(transaction.connection, [delivery.body_id for delivery in found])
+
+
 def remove_deliveries(connection: Connection, tenant: str, ids: Sequence[bytes]) -> None:
     """Removes all deliveries of notifications that are removed."""
     _drop_bodies(connection, [body_id for (body_id,) in connection.rows_in(_DELETE, (tenant,), ids)])
