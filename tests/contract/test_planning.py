@@ -30,7 +30,9 @@ from tocsin_server.rpc.convert.times import micros, timestamp
 EVERYWHERE = [pb.CHANNEL_INBOX, pb.CHANNEL_EMAIL, pb.CHANNEL_PUSH, pb.CHANNEL_SMS]
 ADDRESSES = {pb.CHANNEL_EMAIL: "ada@example.com", pb.CHANNEL_PUSH: "phone", pb.CHANNEL_CHAT: "@ada"}
 ALWAYS = preferences.QuietHours(
-    windows=[preferences.QuietWindow(days=range(1, 8), start_time="00:00", end_time="00:00")],
+    windows=[
+        preferences.QuietWindow(days=preferences.Weekday.values()[1:], start_time="00:00", end_time="00:00")
+    ],
     action=preferences.QUIET_ACTION_DEFER,
 )
 

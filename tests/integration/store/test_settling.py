@@ -343,7 +343,7 @@ async def test_a_category_may_keep_its_notifications_shorter(house: House, clock
     assert await house.state(result) is NotificationState.EXPIRED
 
 
-# --- what goes out says ------------------------------------------------------------------------------------------------
+# --- what goes out says -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("deliver_delay", [None, HOUR], ids=["at once", "scheduled"])
