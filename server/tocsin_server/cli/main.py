@@ -28,6 +28,8 @@ _MODULES = {
     "templates": "templates",
     "tenants": "tenants",
     "recipients": "recipients",
+    "topics": "topics",
+    "broadcast": "broadcast",
     "categories": "categories",
     "prefs": "prefs",
     "migrate": "migrate",

@@ -4,18 +4,10 @@ from collections import Counter
 
 from tests.integration.cli.conftest import Cli
 from tests.support.processes import ServerProcess, Servers
-from tests.support.waiting import eventually
 from tocsin import Client, connect
-from tocsin.v1.broadcast_service_pb2 import (
-    Audience,
-    Broadcast,
-    BroadcastState,
-    CreateBroadcastRequest,
-    GetBroadcastRequest,
-)
+from tocsin.v1.broadcast_service_pb2 import Broadcast, BroadcastState
 from tocsin.v1.inbox_service_pb2 import EntryView
-from tocsin.v1.notification_pb2 import Channel, DecisionRule, NotificationSpec
-from tocsin.v1.topic_service_pb2 import ListMembersRequest
+from tocsin.v1.notification_pb2 import DecisionRule
 from tocsin_server.cli.default_templates import default_templates
 from tocsin_server.cli.seed.catalogue import TOPICS, categories
 from tocsin_server.cli.seed.people import person
@@ -62,8 +54,7 @@ async def test_a_tenant_is_loaded_once(cli: Cli, server: ServerProcess) -> None:
                 for c in (each.preferences.choices if each.preferences is not None else ())
             }
         for topic, count in members.items():
-            page = await client.stubs.topics.ListMembers(ListMembersRequest(topic=topic, page_size=1_000))
-            assert len(page.members) == count
+            assert (await client.topics.get(topic)).member_count == count
 
 
 async def test_a_larger_run_adds_to_a_smaller_one(cli: Cli, servers: Servers) -> None:
@@ -112,17 +103,13 @@ async def _everything(client: Client) -> dict[str, bytes]:
 
 async def _broadcast(client: Client, topic: str) -> Broadcast:
     """A broadcast to a topic, or to everyone, once it is completed."""
-    spec = NotificationSpec(category="product-news", channels=[Channel.CHANNEL_INBOX])
-    spec.content.simple.title = "New: quiet hours"
-    audience = Audience(topic=topic) if topic else Audience(everyone=True)
-    created = await client.stubs.broadcasts.CreateBroadcast(
-        CreateBroadcastRequest(audience=audience, notification=spec)
+    created = await client.broadcasts.create(
+        topic=topic,
+        everyone=not topic,
+        category="product-news",
+        content=("New: quiet hours", ""),
+        channels=["inbox"],
     )
-    asked = GetBroadcastRequest(broadcast_id=created.broadcast.broadcast_id)
-
-    async def completed() -> bool:
-        found = (await client.stubs.broadcasts.GetBroadcast(asked)).broadcast
-        return found.state == BroadcastState.BROADCAST_STATE_COMPLETED
-
-    await eventually(completed, "the end of the broadcast")
-    return (await client.stubs.broadcasts.GetBroadcast(asked)).broadcast
+    *_, done = [each async for each in client.broadcasts.watch(created.broadcast_id, interval=0.02)]
+    assert done.state == BroadcastState.BROADCAST_STATE_COMPLETED
+    return done

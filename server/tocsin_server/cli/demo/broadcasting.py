@@ -4,17 +4,8 @@ import asyncio
 import time
 from datetime import UTC
 
-import grpc
-
 import tocsin
-from tocsin.errors import error_from_rpc
-from tocsin.v1.broadcast_service_pb2 import (
-    Audience,
-    Broadcast,
-    BroadcastState,
-    CreateBroadcastRequest,
-    GetBroadcastRequest,
-)
+from tocsin.v1.broadcast_service_pb2 import BROADCAST_STATE_COMPLETED, Broadcast
 from tocsin.v1.notification_pb2 import DecisionRule
 from tocsin.values import enum_name
 from tocsin_server.cli import render
@@ -31,12 +22,6 @@ _PATIENCE_S = 60.0
 _POLL_S = 0.05
 _LISTENER = key_of(1)
 """Of those that have said nothing."""
-
-_FINAL = {
-    BroadcastState.BROADCAST_STATE_COMPLETED,
-    BroadcastState.BROADCAST_STATE_CANCELLED,
-    BroadcastState.BROADCAST_STATE_FAILED,
-}
 
 
 async def seed(out: Output, client: tocsin.Client, recipients: int) -> None:
@@ -58,54 +43,39 @@ async def seed(out: Output, client: tocsin.Client, recipients: int) -> None:
 
 async def broadcast(out: Output, client: tocsin.Client) -> None:
     """Product news for everyone, in everyone's language, while one of them listens. Raises Failure."""
-    head(out, "A broadcast to everyone", f"{_LISTENER} is listening")
+    head(out, "A broadcast to everyone", f"product news in the inbox; {_LISTENER} is listening")
     async with arrivals_of(client, _LISTENER) as arrivals:
-        await client.inbox.summary(_LISTENER)
         began = time.monotonic()
-        created = await _create(client)
+        created = await client.broadcasts.create(news(), everyone=True)
         await arrivals.until(1)
         arrived = time.monotonic() - began
         notification = arrivals.entries[0].notification
         seen(out, f"{_LISTENER} received “{render.title(notification)}”", f"after {arrived * 1000:.0f} ms")
-        done = await _until_done(client, created.broadcast_id)
+        done = await _done(client, created.broadcast_id)
         arrivals.check([notification.id])
     progress = done.progress
     suppressed = {enum_name(DecisionRule, each.rule).lower(): each.count for each in progress.suppressed}
-    span = done.finish_time.ToDatetime(UTC) - done.start_time.ToDatetime(UTC)
-    seconds = span.total_seconds()
+    seconds = (done.finish_time.ToDatetime(UTC) - done.start_time.ToDatetime(UTC)).total_seconds()
+    rate = progress.delivered_count / seconds
     seen(
         out,
-        f"{progress.delivered_count:,} inboxes in {seconds:.2f} s: "
-        f"{progress.delivered_count / seconds:,.0f} inboxes/s",
+        f"{progress.delivered_count:,} inboxes in {seconds:.2f} s: {rate:,.0f} inboxes/s",
         "all of them on disk",
     )
     for rule, count in suppressed.items():
         seen(out, f"{count:,} did not get it because of a {rule}")
-    if done.state != BroadcastState.BROADCAST_STATE_COMPLETED or progress.failed_count:
+    if done.state != BROADCAST_STATE_COMPLETED or progress.failed_count:
         raise Failure(f"The broadcast ended as {done}.")
     if progress.delivered_count + sum(suppressed.values()) != progress.targeted_count:
         raise Failure(f"Some were left out: {progress}.")
 
 
-async def _create(client: tocsin.Client) -> Broadcast:
-    request = CreateBroadcastRequest(
-        request_id=tocsin.new_request_id(), audience=Audience(everyone=True), notification=news()
-    )
-    try:
-        return (await client.stubs.broadcasts.CreateBroadcast(request, timeout=_PATIENCE_S)).broadcast
-    except grpc.aio.AioRpcError as error:
-        raise error_from_rpc(error) from error
-
-
-async def _until_done(client: tocsin.Client, broadcast_id: str) -> Broadcast:
+async def _done(client: tocsin.Client, broadcast_id: str) -> Broadcast:
     """The broadcast once it is final. Raises Failure if that takes too long."""
-    request = GetBroadcastRequest(broadcast_id=broadcast_id)
     try:
         async with asyncio.timeout(_PATIENCE_S):
-            while True:
-                found = (await client.stubs.broadcasts.GetBroadcast(request)).broadcast
-                if found.state in _FINAL:
-                    return found
-                await asyncio.sleep(_POLL_S)
+            async for found in client.broadcasts.watch(broadcast_id, interval=_POLL_S):  # noqa: B007
+                pass
     except TimeoutError:
         raise Failure(f"The broadcast was not done in {_PATIENCE_S:g} s.") from None
+    return found

@@ -1,23 +1,20 @@
 """Puts the example tenant into a server.
 
-Every request's id is made of the run's name and of what the request says: the same run once more finds everything done,
-also where it was broken off, and a larger one only adds what is new.
+A request's id is made of the run's name and of what the request says, where it is not safe to repeat by nature: the same
+run once more finds everything done, also where it was broken off, and a larger one only adds what is new.
 """
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
 
-import grpc
 from google.protobuf.message import Message
 
 import tocsin
-from tocsin.errors import error_from_rpc
 from tocsin.v1.recipient_service_pb2 import UpsertRecipientItem
-from tocsin.v1.topic_service_pb2 import AddMembersRequest, CreateTopicRequest
 from tocsin_server.cli.default_templates import create_missing
 from tocsin_server.cli.seed.catalogue import TOPICS, categories, tenant_preferences
 from tocsin_server.cli.seed.people import Person, person
@@ -25,12 +22,9 @@ from tocsin_server.cli.seed.people import Person, person
 ITEMS_PER_MESSAGE = 1_000
 BATCHES_UNDER_WAY = 3
 """One is written while the next is read and another is made up."""
-_TIMEOUT_S = 60.0
-
-ItemT = TypeVar("ItemT")
 
 OnProgress = Callable[[int], None]
-"""Is told how many recipients have been dealt with, of all, topics included."""
+"""Is told how many recipients there are by now."""
 
 
 @dataclass(slots=True)
@@ -78,13 +72,11 @@ class Loader:
         defaults = tenant_preferences()
         await client.preferences.update("", defaults, request_id=self._id(defaults))
         for topic, display_name in TOPICS.items():
-            request = CreateTopicRequest(topic=topic, display_name=display_name)
-            request.request_id = self._id(request)
-            try:
-                await client.stubs.topics.CreateTopic(request, timeout=_TIMEOUT_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.ALREADY_EXISTS:
-                    raise error_from_rpc(error) from error
+            # It may be there from a run that request ids are no longer kept of.
+            with suppress(tocsin.AlreadyExistsError):
+                await client.topics.create(
+                    topic, display_name=display_name, request_id=f"{self._run}:{topic}"
+                )
             loaded.topics += 1
 
     async def _recipients(self, numbers: Iterator[int]) -> None:
@@ -117,20 +109,7 @@ class Loader:
 
     async def _join_topics(self) -> None:
         for topic, members in self._members.items():
-            # In their order, which that of the batches need not be: the same run makes the same messages.
-            members.sort()
-            messages = [
-                AddMembersRequest(topic=topic, recipients=keys)
-                for keys in _chunks(members, ITEMS_PER_MESSAGE)
-            ]
-            for message in messages:
-                message.request_id = self._id(message)
-            if not messages:
-                continue
-            try:
-                await self._client.stubs.topics.AddMembers(iter(messages), timeout=_TIMEOUT_S)
-            except grpc.aio.AioRpcError as error:
-                raise error_from_rpc(error) from error
+            await self._client.topics.add_members(topic, members)
             self._loaded.members += len(members)
 
     def _id(self, message: Message, *about: str) -> str:
@@ -138,8 +117,3 @@ class Loader:
         digest = hashlib.blake2b(message.SerializeToString(deterministic=True), digest_size=16)
         digest.update("\0".join(("", message.DESCRIPTOR.name, *about)).encode())
         return f"{self._run}:{digest.hexdigest()}"
-
-
-def _chunks(items: Sequence[ItemT], size: int) -> Iterable[Sequence[ItemT]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
