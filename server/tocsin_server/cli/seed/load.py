@@ -1,7 +1,7 @@
 """Puts the example tenant into a server.
 
-A request's id is made of the run's name and of what the request says, where it is not safe to repeat by nature: the same
-run once more finds everything done, also where it was broken off, and a larger one only adds what is new.
+A request's id is made of the run's name and of what the request says, where it is not safe to repeat by nature: the
+same run once more finds everything done, also where it was broken off, and a larger one only adds what is new.
 """
 
 import asyncio
@@ -56,9 +56,12 @@ class Loader:
         """Raises TocsinError with the first thing that is refused."""
         await self._define()
         numbers = iter(range(self._count))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(BATCHES_UNDER_WAY):
-                group.create_task(self._recipients(numbers))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(BATCHES_UNDER_WAY):
+                    group.create_task(self._recipients(numbers))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         await self._join_topics()
         return self._loaded
 
