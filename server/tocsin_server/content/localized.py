@@ -3,6 +3,7 @@
 import datetime as dt
 from collections.abc import Callable
 from copy import copy
+from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
@@ -11,7 +12,7 @@ from babel.dates import format_date, format_datetime, format_skeleton, format_ti
 from babel.numbers import NumberPattern, format_currency
 
 from tocsin_server.content.run import Run, Unrenderable
-from tocsin_server.content.values import text, to_decimal, to_number, to_whole
+from tocsin_server.content.values import digits_of, text, to_number, to_whole
 
 FALLBACK_LOCALE = "en"
 
@@ -21,6 +22,9 @@ PLURAL_FORMS = ("zero", "one", "two", "few", "many", "other")
 _LENGTHS = ("short", "medium", "long", "full")
 _LOCALIZED_STEPS = 100
 """What Babel takes for one value."""
+
+_KEPT = 4_096
+"""Numbers as they were written, up to some 300 characters each."""
 
 _FIRST_YEAR = 3
 _LAST_YEAR = 9997
@@ -92,13 +96,13 @@ def currency(run: Run, value: Any, code: Any) -> str:
     unit = text(run, code)
     if len(unit) != 3 or not (unit.isascii() and unit.isalpha() and unit.isupper()):
         raise Unrenderable(f"{unit[:8]!r} is no currency, such as EUR")
-    return format_currency(to_decimal(value), unit, locale=run.locale)
+    return _amount(run.locale, digits_of(value), unit)
 
 
 def plural(run: Run, value: Any, **forms: Any) -> str:
     """The form of the language for a number, whose `#` becomes the number itself."""
     run.spend(_LOCALIZED_STEPS)
-    found = forms.get(run.locale.plural_form(to_number(value)), forms.get("other"))
+    found = forms.get(_plural_form(run.locale, to_number(value)), forms.get("other"))
     if found is None:
         raise Unrenderable("a plural needs `other`")
     shape = text(run, found)
@@ -165,10 +169,7 @@ def _written(
 
 def _number(run: Run, value: Any, digits: Any, *, as_percent: bool) -> str:
     run.spend(_LOCALIZED_STEPS)
-    written: str = _number_pattern(run.locale, as_percent, _digits(digits)).apply(
-        to_decimal(value), run.locale
-    )
-    return written
+    return _figure(run.locale, digits_of(value), as_percent, _digits(digits))
 
 
 def _digits(digits: Any) -> int | None:
@@ -178,6 +179,26 @@ def _digits(digits: Any) -> int | None:
     if not 0 <= count <= 10:
         raise Unrenderable("a number is written with 0 to 10 digits after the point")
     return count
+
+
+# Babel takes 10 to 20 µs for a number, and numbers come again: counts, prices, what is sent to many. What was written
+# is kept by the digits, as numbers that are equal need not look the same: 0 and -0.
+
+
+@lru_cache(maxsize=_KEPT)
+def _amount(locale: Locale, digits: str, unit: str) -> str:
+    return format_currency(Decimal(digits), unit, locale=locale)
+
+
+@lru_cache(maxsize=_KEPT)
+def _figure(locale: Locale, digits: str, as_percent: bool, after_the_point: int | None) -> str:
+    written: str = _number_pattern(locale, as_percent, after_the_point).apply(Decimal(digits), locale)
+    return written
+
+
+@lru_cache(maxsize=_KEPT)
+def _plural_form(locale: Locale, number: float) -> str:
+    return locale.plural_form(number)
 
 
 @lru_cache(maxsize=512)

@@ -93,9 +93,14 @@ def to_whole(value: Any) -> int:
     return found
 
 
+def digits_of(value: Any) -> str:
+    """As `to_number`, in the fewest digits that tell it from others."""
+    return repr(to_number(value))
+
+
 def to_decimal(value: Any) -> Decimal:
     """As `to_number`, without what binary fractions cannot say."""
-    return Decimal(repr(to_number(value)))
+    return Decimal(digits_of(value))
 
 
 def truthy(value: Any) -> bool:
