@@ -1,6 +1,6 @@
 """A real store in a temporary folder, and a clock that is turned by hand."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -42,6 +42,7 @@ async def stored(
     url: str | None = None,
     quotas: Quotas = QUOTAS,
     commits: list[Committed] | None = None,
+    heard: Callable[[], Collection[tuple[str, str]] | None] = lambda: None,
 ) -> AsyncIterator[Store]:
     """An open store that writes: in a file of the folder, or where the URL says.
 
@@ -55,6 +56,7 @@ async def stored(
         writer_threads=2,
         retention=90 * DAY,
         default_quotas=quotas,
+        heard=heard,
         max_queue_bytes=lambda tenant: quotas.max_queue_bytes,
     )
     async with open_store(options, clock) as store:

@@ -262,7 +262,7 @@ async def bootstrap(
             inboxes=Inboxes(writer, readers, readers, codec, cursors, page_tokens, fleet.summaries),
             recipients=Recipients(writer, store.recipients, readers, readers, codec, cursors, page_tokens),
             broadcasts=Broadcasts(
-                writer, store.broadcasts, codec, page_tokens, clock, settings.max_content_bytes
+                writer, store.broadcasts, templates, codec, page_tokens, clock, settings.max_content_bytes
             ),
             topics=Topics(writer, store.topics, codec, page_tokens),
             categories=Categories(writer, store.categories, codec, page_tokens, _micros(settings.retention)),
@@ -300,7 +300,7 @@ async def bootstrap(
         retention = RetentionWorker(readers, writer, clock, _retention_policy(settings), keeping)
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
         erasure = ErasureWorker(store.tenants, store.topics, writer, _micros(settings.sweep_interval))
-        drafts = BroadcastDrafts(store.broadcasts, facts, templates, codec, clock)
+        drafts = BroadcastDrafts(store.broadcasts, facts, templates, codec, clock, settings.max_content_bytes)
         broadcast = BroadcastWorker(store.broadcasts, writer, drafts, clock)
         workers = (timers, deliver, broadcast, erasure)
         for listener in (hub, bus, *workers, authenticator.on_commit, policy_watch.on_commit):

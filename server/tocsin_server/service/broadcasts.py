@@ -6,14 +6,15 @@ from tocsin_server.domain.access import Principal, matches
 from tocsin_server.domain.audience import Audience, FilterAudience, parse_filter
 from tocsin_server.domain.broadcast import Broadcast, BroadcastState
 from tocsin_server.domain.commands import Answer, CreateBroadcast, FinishBroadcast, RequestSpace
-from tocsin_server.domain.errors import BroadcastNotFound, MessageTooLarge, RecipientNotAllowed
+from tocsin_server.domain.errors import BroadcastNotFound, MessageTooLarge, NotFound, RecipientNotAllowed
 from tocsin_server.domain.ids import RANDOM_BITS, format_id, notification_id, parse_id
 from tocsin_server.domain.notification import NotificationSpec
 from tocsin_server.domain.value import replace
 from tocsin_server.service.paging import Page, PageTokens, effective_page_size
 from tocsin_server.service.ports import BroadcastReader, Clock, Codec, Writer
 from tocsin_server.service.sending import SentContent
-from tocsin_server.service.submitting import answered, request_key
+from tocsin_server.service.submitting import answered, recalled, request_key
+from tocsin_server.service.templates import Templates
 
 
 class Broadcasts:
@@ -23,6 +24,7 @@ class Broadcasts:
         self,
         writer: Writer,
         reader: BroadcastReader,
+        templates: Templates,
         codec: Codec,
         page_tokens: PageTokens,
         clock: Clock,
@@ -30,6 +32,7 @@ class Broadcasts:
     ) -> None:
         self._writer = writer
         self._reader = reader
+        self._templates = templates
         self._codec = codec
         self._page_tokens = page_tokens
         self._clock = clock
@@ -47,7 +50,9 @@ class Broadcasts:
         trace_parent: str = "",
         deadline: float | None = None,
     ) -> Answer[Broadcast]:
-        """Raises what its call is documented to fail with."""
+        """Raises FilterInvalid, TopicNotFound, TemplateNotFound, TemplateVersionNotFound, RecipientNotAllowed,
+        CategoryNotAllowed, MessageTooLarge, QuotaExceeded.
+        """
         principal.require_category(spec.category)
         if principal.recipients:
             raise RecipientNotAllowed("The API key or token may not act for all recipients.")
@@ -55,12 +60,24 @@ class Broadcasts:
             parse_filter(audience.filter)
         if content is not None and len(content.shown) > self._max_content_bytes:
             raise MessageTooLarge("The content is larger than allowed.", limit=self._max_content_bytes)
+        asked = (audience, spec, content.sent if content is not None else b"")
+        key = request_key(self._codec, RequestSpace.CREATE_BROADCAST, request_id, asked)
+        if spec.template is not None:
+            try:
+                await self._templates.depends(principal.tenant, spec.template, "")
+            except NotFound:
+                # It may have been there when the same was asked for first.
+                first: Answer[Broadcast] | None = await recalled(
+                    self._writer, principal.tenant, key, deadline
+                )
+                if first is None:
+                    raise
+                return first
         now = self._clock.now()
         delay = spec.deliver_delay
-        asked = (audience, spec, content.sent if content is not None else b"")
         command = CreateBroadcast(
             tenant=principal.tenant,
-            request=request_key(self._codec, RequestSpace.CREATE_BROADCAST, request_id, asked),
+            request=key,
             id=notification_id(now, 0, self._random.getrandbits(RANDOM_BITS)),
             audience=audience,
             # That it begins then is all that is left of its time.

@@ -14,8 +14,10 @@ from tocsin_server.domain.commands import (
 )
 from tocsin_server.domain.errors import TocsinError, Unavailable
 from tocsin_server.domain.ids import RANDOM_BITS, notification_id, recipient_hash
+from tocsin_server.domain.notification import NotificationSpec
 from tocsin_server.domain.recipient import RecipientFacts
 from tocsin_server.domain.sending import draft
+from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.ports import BroadcastReader, Clock, Codec, DueBroadcast
@@ -29,27 +31,35 @@ class BroadcastDrafts:
     """Drafts as Send does, from the same facts."""
 
     def __init__(
-        self, reader: BroadcastReader, facts: SendFacts, templates: Templates, codec: Codec, clock: Clock
+        self,
+        reader: BroadcastReader,
+        facts: SendFacts,
+        templates: Templates,
+        codec: Codec,
+        clock: Clock,
+        max_content_bytes: int,
     ) -> None:
         self._reader = reader
         self._facts = facts
         self._templates = templates
         self._codec = codec
         self._clock = clock
+        self._max_content_bytes = max_content_bytes
         self._random = Random()  # noqa: S311  # an id is no secret
 
     async def of_classes(self, due: DueBroadcast, ids: Sequence[int]) -> PlanClasses:
         """The drafts of classes, to be settled. Raises StorageUnavailable."""
-        broadcast, content = due.broadcast, due.content
+        broadcast = due.broadcast
         known = await self._facts.know(broadcast.tenant)
         classes = await self._reader.classes(broadcast.tenant, ids)
         drafts = []
         for count, (id, each) in enumerate(classes.items(), 1):
-            facts = known.of_any(broadcast.spec.category, RecipientFacts(0, each.profile, each.preferences))
-            drafted = draft(broadcast.id, broadcast.tenant, broadcast.spec, facts, self._clock.now())
+            recipient, now = RecipientFacts(0, each.profile, each.preferences), self._clock.now()
+            facts = known.of_any(broadcast.spec.category, recipient)
+            drafted = draft(broadcast.id, broadcast.tenant, broadcast.spec, facts, now)
             drafted = replace(drafted, create_time=broadcast.start_time)
             envelope = self._codec.shared_envelope(drafted, broadcast.spec)
-            # What a template shows may be about its recipient.
+            content = await self._shared_content(due, recipient, now)
             drafts.append(ClassDraft(id, drafted, content or b"", envelope, content is None))
             if count % _DRAFTS_AT_ONE_GO == 0:
                 await asyncio.sleep(0)
@@ -57,30 +67,21 @@ class BroadcastDrafts:
 
     async def of_recipients(self, due: DueBroadcast, asked: ChunkReceipt, limit: int) -> ExpandBroadcast:
         """The chunk that asked for its personal recipients, with their drafts. Raises StorageUnavailable."""
-        broadcast, recipients = due.broadcast, asked.personal
-        tenant = broadcast.tenant
-        await self._facts.read(tenant, recipients)
+        broadcast, tenant = due.broadcast, due.broadcast.tenant
+        await self._facts.read(tenant, asked.personal)
         known = await self._facts.know(tenant)
         commands, undrawn = [], []
-        for count, recipient in enumerate(recipients, 1):
-            spec = replace(broadcast.spec, recipient=recipient)
-            facts, now = known.of(spec.category, recipient), self._clock.now()
+        for count, recipient in enumerate(asked.personal, 1):
             if count % _DRAFTS_AT_ONE_GO == 0:
                 await asyncio.sleep(0)
-            try:
-                shown = (
-                    ShownContent(due.content)
-                    if due.content is not None
-                    else await self._templates.shown(tenant, spec, facts.recipient, now)
-                )
-            except Unavailable:
-                raise
-            except TocsinError:
+            spec = replace(broadcast.spec, recipient=recipient)
+            facts, now = known.of(spec.category, recipient), self._clock.now()
+            shown = await self._shown(due, spec, facts.recipient, now)
+            if shown is None:
                 undrawn.append(recipient)
                 continue
-            id = notification_id(
-                now, recipient_hash(tenant, recipient), self._random.getrandbits(RANDOM_BITS)
-            )
+            random = self._random.getrandbits(RANDOM_BITS)
+            id = notification_id(now, recipient_hash(tenant, recipient), random)
             drafted = replace(draft(id, tenant, spec, facts, now), create_time=broadcast.start_time)
             commands.append(
                 StoreNotification(
@@ -102,3 +103,34 @@ class BroadcastDrafts:
             personal=tuple(commands),
             undrawn=tuple(undrawn),
         )
+
+    async def _shared_content(
+        self, due: DueBroadcast, recipient: RecipientFacts, now: Micros
+    ) -> bytes | None:
+        """What all of a class are shown; None: that is not the same for all, or cannot be shown to some."""
+        spec = due.broadcast.spec
+        if due.content is not None or spec.template is None:
+            return due.content
+        try:
+            tenant, locale = due.broadcast.tenant, recipient.profile.locale
+            personal, _ = await self._templates.depends(tenant, spec.template, locale)
+        except Unavailable:
+            raise
+        except TocsinError:
+            return None
+        shown = None if personal else await self._shown(due, spec, recipient, now)
+        return None if shown is None else shown.content
+
+    async def _shown(
+        self, due: DueBroadcast, spec: NotificationSpec, recipient: RecipientFacts, now: Micros
+    ) -> ShownContent | None:
+        """What a recipient is shown; None: nothing can be. Raises StorageUnavailable."""
+        if due.content is not None:
+            return ShownContent(due.content)
+        try:
+            shown = await self._templates.shown(due.broadcast.tenant, spec, recipient, now)
+        except Unavailable:
+            raise
+        except TocsinError:
+            return None
+        return shown if shown.size <= self._max_content_bytes else None

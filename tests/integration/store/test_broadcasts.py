@@ -1,0 +1,353 @@
+"""Broadcasts as rows: who gets them, once, and what they leave behind."""
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from tests.support.broadcasting import Station
+from tests.support.desk import Desk
+from tests.support.stores import START, TurnedClock, stored
+from tocsin_server.domain.audience import FilterAudience, TopicAudience
+from tocsin_server.domain.broadcast import BroadcastState, Progress
+from tocsin_server.domain.commands import (
+    ChangePreferences,
+    CreateTopic,
+    DeleteTopic,
+    EraseTopic,
+    ExpandBroadcast,
+    PlanClasses,
+    PruneBroadcasts,
+)
+from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound
+from tocsin_server.domain.ids import hash_in_id, recipient_hash
+from tocsin_server.domain.inbox import InboxChange, Status
+from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule
+from tocsin_server.domain.preferences import Choice, PreferencesChange
+from tocsin_server.domain.recipient import Address
+from tocsin_server.domain.time import DAY, HOUR, SECOND
+from tocsin_server.service.ports import Committed
+from tocsin_server.store.store import Store
+
+
+@pytest.fixture
+def station(store: Store, clock: TurnedClock) -> Station:
+    return Station(store, clock)
+
+
+async def people(desk: Desk, count: int, start: int = 0) -> list[str]:
+    keys = [f"user-{number:05}" for number in range(start, start + count)]
+    await asyncio.gather(*(desk.upsert(key, locale="pt") for key in keys))
+    return keys
+
+
+async def deny(desk: Desk, recipient: str, category: str = "orders") -> None:
+    change = PreferencesChange(made=(Choice(False, category),))
+    await desk.submit(
+        ChangePreferences(tenant=desk.tenant, recipient=recipient, change=change, undefined=True)
+    )
+
+
+async def received(desk: Desk, keys: list[str]) -> dict[str, int]:
+    """How many entries each has, of those who have any; the counts are checked."""
+    found = {}
+    for key in keys:
+        try:
+            inbox = await desk.check_counts(key)
+        except AssertionError:
+            continue
+        if inbox.counts.total:
+            found[key] = inbox.counts.total
+    return found
+
+
+async def test_everyone_gets_one_entry_like_any_other(
+    station: Station, desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    keys = await people(desk, 130)
+    await desk.send(keys[3])
+    broadcast = await station.delivered()
+    assert broadcast.state is BroadcastState.COMPLETED
+    assert broadcast.progress == Progress(130, 130, 130)
+    for key in keys:
+        inbox = await desk.check_counts(key)
+        entry = (await desk.entries(key))[0]
+        assert entry.revision == entry.content_revision == inbox.revision == (2 if key == keys[3] else 1)
+        assert Status(entry.status or 0) is Status.UNSEEN
+        assert hash_in_id(entry.id) == recipient_hash("default", key)
+        assert entry.shared
+        (event,) = await store.readers.timeline("default", entry.id, 10)
+        assert (event.kind, event.time, event.revision) == (EventKind.STORED, START, inbox.revision)
+        # Whoever resumes finds it among the changes.
+        assert (await desk.changes(inbox.revision - 1, key))[0].id == entry.id
+    ids = {(await desk.entries(key))[0].id for key in keys}
+    assert len(ids) == len(keys)
+
+
+async def test_a_second_broadcast_follows_on_the_first(station: Station, desk: Desk) -> None:
+    keys = await people(desk, 60)
+    await station.delivered(text="One")
+    await station.delivered(text="Two")
+    assert set((await received(desk, keys)).values()) == {2}
+    assert [entry.revision for entry in await desk.entries(keys[0])] == [2, 1]
+
+
+async def test_classes_are_planned_once_and_counted(station: Station, desk: Desk) -> None:
+    keys = await people(desk, 200)
+    for key in keys[::10]:
+        await deny(desk, key)
+    await desk.send("nobody-in-particular")
+    broadcast = await station.delivered()
+    assert broadcast.progress.suppressed == {int(Rule.PREFERENCE): 20}
+    assert (broadcast.progress.processed, broadcast.progress.delivered) == (201, 181)
+    assert set(keys) - set(await received(desk, keys)) == set(keys[::10])
+
+
+async def test_a_preference_that_comes_before_its_turn_is_honoured(station: Station, desk: Desk) -> None:
+    keys = await people(desk, 10)
+    await station.create()
+    await deny(desk, keys[9])
+    await station.carry_out()
+    assert set(await received(desk, keys)) == set(keys[:9])
+
+
+async def test_whoever_comes_later_is_not_in_it(station: Station, desk: Desk, clock: TurnedClock) -> None:
+    keys = await people(desk, 5)
+    await station.create()
+    clock.time += 1
+    later = await people(desk, 5, 5)
+    await desk.erase(keys[0])
+    await station.carry_out()
+    assert set(await received(desk, keys[1:] + later)) == set(keys[1:])
+
+
+async def test_a_topic_is_reached_as_it_was(
+    station: Station, desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    await people(desk, 3)
+    await desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await desk.add_members("news", "a", "b", "c", "d")
+    clock.time += 1
+    await desk.remove_members("news", "d")
+    clock.time += 1
+    first = await station.create(TopicAudience("news"))
+    clock.time += 1
+    await desk.remove_members("news", "a", "b")
+    await desk.add_members("news", "e")
+    clock.time += 1
+    await desk.add_members("news", "b")
+    second = await station.create(TopicAudience("news"))
+    clock.time += 1
+    await desk.submit(DeleteTopic(tenant="default", topic="news"))
+    # Its members are kept for what is to reach them.
+    assert await store.topics.erasable_topics(10) == []
+    await station.carry_out()
+    assert (await station.got(first)).progress.delivered == 3
+    assert (await station.got(second)).progress.delivered == 3
+    assert await received(desk, list("abcde")) == {"a": 1, "b": 2, "c": 2, "e": 1}
+    (topic_id,) = await store.topics.erasable_topics(10)
+    assert (await desk.submit(EraseTopic(tenant="", topic_id=topic_id))).count == 5
+    assert await store.topics.erasable_topics(10) == []
+
+
+async def test_memberships_that_ended_are_swept_when_no_broadcast_needs_them(
+    station: Station, desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    await desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await desk.add_members("news", "a", "b")
+    clock.time += 1
+    await station.create(TopicAudience("news"))
+    clock.time += 1
+    await desk.remove_members("news", "a")
+    assert await desk.remove_members("news", "a") == 0
+    topic = await store.topics.topic("default", "news")
+    assert topic is not None
+    assert topic.member_count == 1
+    assert await store.topics.erasable_topics(10) == []
+    await station.carry_out()
+    (topic_id,) = await store.topics.erasable_topics(10)
+    assert (await desk.submit(EraseTopic(tenant="", topic_id=topic_id))).count == 1
+    assert await store.topics.erasable_topics(10) == []
+    assert await received(desk, ["a", "b"]) == {"a": 1, "b": 1}
+
+
+async def test_a_filter_names_recipients_as_they_were(
+    station: Station, desk: Desk, clock: TurnedClock
+) -> None:
+    pro = {"attributes": {"plan": "pro"}}
+    for key in ("a", "b", "c"):
+        await desk.upsert(key, **pro)
+    await desk.upsert("d", attributes={"plan": "free"})
+    clock.time += 1
+    broadcast = await station.create(FilterAudience("attributes.plan = pro"))
+    clock.time += 1
+    await desk.upsert("a", attributes={"plan": "free"})
+    await desk.upsert("d", **pro)
+    await desk.upsert("new", **pro)
+    clock.time += 1
+    # There and back, and a change that makes no difference at first.
+    await desk.upsert("b", locale="de")
+    clock.time += 1
+    await desk.upsert("b", attributes={})
+    await desk.erase("c")
+    await station.carry_out()
+    assert await received(desk, ["a", "b", "c", "d", "new"]) == {"a": 1, "b": 1}
+    assert (await station.got(broadcast)).progress.delivered == 2
+
+
+async def test_a_cancelled_broadcast_stops_where_it_is(station: Station, desk: Desk) -> None:
+    keys = await people(desk, 120)
+    broadcast = await station.create()
+    await plan(station, broadcast.id)
+    receipt = await desk.submit(ExpandBroadcast(tenant="default", id=broadcast.id, limit=50))
+    assert (receipt.state, receipt.taken) == (BroadcastState.RUNNING, 50)
+    cancelled = await station.cancel(broadcast)
+    assert (cancelled.state, cancelled.progress.delivered) == (BroadcastState.CANCELLED, 50)
+    await station.carry_out()
+    assert set(await received(desk, keys)) == set(keys[:50])
+    with pytest.raises(BroadcastFinal):
+        await station.cancel(broadcast)
+    receipt = await desk.submit(ExpandBroadcast(tenant="default", id=broadcast.id, limit=50))
+    assert (receipt.state, receipt.taken) == (BroadcastState.CANCELLED, 0)
+
+
+async def plan(station: Station, id: bytes) -> None:
+    """Has what the next chunk asks for."""
+    receipt = await station.desk.submit(ExpandBroadcast(tenant="default", id=id, limit=50))
+    (due,) = [each for each in await station.worker._reader.due_broadcasts(10) if each.broadcast.id == id]
+    await station.desk.submit(await station.drafts.of_classes(due, receipt.unplanned))
+
+
+async def test_two_chunks_at_once_reach_each_recipient_once(
+    station: Station, desk: Desk, store: Store
+) -> None:
+    keys = await people(desk, 300)
+    broadcast = await station.create()
+    await plan(station, broadcast.id)
+    command = ExpandBroadcast(tenant="default", id=broadcast.id, limit=30)
+    state = BroadcastState.RUNNING
+    while state is BroadcastState.RUNNING:
+        sends = [desk.sending(key) for key in keys[::29]]
+        answers = await store.writer.submit([command, *sends, command])
+        (state,) = {each.receipt.state for each in answers[:: len(answers) - 1]}  # type: ignore[union-attr]
+        for key in keys[::29]:
+            await desk.check_counts(key)
+    found = await received(desk, keys)
+    shared = Counter[str]()
+    for key in found:
+        shared[key] = sum(entry.shared for entry in await desk.entries(key))
+    assert shared == Counter(keys)
+
+
+async def test_a_broadcast_waits_for_its_time(station: Station, desk: Desk, clock: TurnedClock) -> None:
+    keys = await people(desk, 2)
+    broadcast = await station.create(start_time=START + HOUR)
+    await station.carry_out()
+    assert (await station.got(broadcast)).state is BroadcastState.PENDING
+    clock.time += HOUR
+    await station.carry_out()
+    assert set(await received(desk, keys)) == set(keys)
+    assert (await station.got(broadcast)).start_time == START + HOUR
+
+
+async def test_what_expires_meanwhile_is_given_up_for_the_rest(
+    station: Station, desk: Desk, clock: TurnedClock
+) -> None:
+    keys = await people(desk, 100)
+    spec = NotificationSpec("", "orders", expire_time=START + 30 * SECOND)
+    broadcast = await station.create(spec=spec)
+    await plan(station, broadcast.id)
+    await desk.submit(ExpandBroadcast(tenant="default", id=broadcast.id, limit=40))
+    clock.time += 30 * SECOND
+    await station.carry_out()
+    done = await station.got(broadcast)
+    assert done.progress.suppressed == {int(Rule.EXPIRY): 60}
+    # And what was delivered has expired, with the counts.
+    assert await received(desk, keys) == {}
+    assert (await desk.entries(keys[0]))[0].status == Status.GONE
+
+
+async def test_a_shared_content_outlives_its_entries(
+    station: Station, desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    keys = await people(desk, 3)
+    await station.delivered(text="Kept")
+    ids = [(await desk.entries(key))[0].id for key in keys]
+    await desk.cancel(ids[0])
+    await desk.revise(ids[1], "Other")
+    (entry,) = await desk.entries(keys[2])
+    assert entry.content is not None
+    assert b"Kept" in entry.content
+    # It goes with the broadcast, which goes when none of its entries is left.
+    prune = PruneBroadcasts(tenant="", cutoff=clock.time + HOUR)
+    clock.time += 2 * HOUR
+    assert not (await desk.submit(prune)).count
+    await desk.cancel(*ids[1:])
+    await desk.prune(clock.time + 1, *keys)
+    assert (await desk.submit(prune)).count == 1
+    assert not (await desk.submit(prune)).more
+    assert await store.broadcasts.broadcasts("default", None, 10) == []
+
+
+async def test_what_nobody_hears_of_is_not_told(
+    tmp_path: Path, clock: TurnedClock, database_url: str | None
+) -> None:
+    commits: list[Committed] = []
+    heard: set[tuple[str, str]] | None = {("default", "user-00001"), ("other", "user-00002")}
+    async with stored(tmp_path, clock, url=database_url, commits=commits, heard=lambda: heard) as store:
+        station = Station(store, clock)
+        keys = await people(station.desk, 600)
+        await station.delivered()
+        chunks = [chunk for committed in commits for chunk in committed.chunks]
+        (change,) = [each for chunk in chunks for each in chunk.changes({("default", key) for key in keys})]
+        (entry,) = await station.desk.entries("user-00001")
+        inbox = await station.desk.inbox("user-00001")
+        assert isinstance(change, InboxChange)
+        assert (change.id, change.revision, change.counts) == (entry.id, 1, inbox.counts)
+        assert (change.incarnation, change.envelope) == (inbox.incarnation, entry.envelope)
+        assert change.content == entry.content
+        del commits[:]
+        heard = None
+        await station.delivered()
+        chunks = [chunk for committed in commits for chunk in committed.chunks]
+        assert sorted(entry.recipient for chunk in chunks for entry in chunk.entries) == keys
+        assert max(len(chunk.entries) for chunk in chunks) <= 250
+
+
+async def test_personal_recipients_are_among_the_others(store: Store, clock: TurnedClock, desk: Desk) -> None:
+    station = Station(store, clock, providers={Channel.EMAIL: "log"})
+    keys = await people(desk, 120)
+    for key in keys[::7]:
+        await desk.upsert(key, addresses=(Address(Channel.EMAIL, f"{key}@example.com"),))
+    spec = NotificationSpec("", "orders", channels=(Channel.INBOX, Channel.EMAIL))
+    broadcast = await station.delivered(spec=spec)
+    assert broadcast.progress == Progress(120, 120, 120)
+    assert set((await received(desk, keys)).values()) == {1}
+    shared = {key for key in keys if (await desk.entries(key))[0].shared}
+    assert shared == set(keys) - set(keys[::7])
+
+
+async def test_an_unknown_broadcast_is_neither_planned_nor_expanded(desk: Desk) -> None:
+    with pytest.raises(BroadcastNotFound):
+        await desk.submit(ExpandBroadcast(tenant="default", id=bytes(16), limit=1))
+    with pytest.raises(BroadcastNotFound):
+        await desk.submit(PlanClasses(tenant="default", id=bytes(16), drafts=()))
+
+
+async def test_entries_are_kept_as_long_as_the_category_says(
+    station: Station, desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    from tocsin_server.domain.category import Category
+    from tocsin_server.domain.commands import UpsertCategory
+
+    category = Category("orders", retention=DAY)
+    await desk.submit(UpsertCategory(tenant="default", category=category, fields=frozenset({"retention"})))
+    keys = await people(desk, 3)
+    await station.delivered()
+    clock.time += DAY - 1
+    await station.carry_out()
+    assert len(await received(desk, keys)) == 3
+    clock.time += 1
+    await station.carry_out()
+    assert await received(desk, keys) == {}
