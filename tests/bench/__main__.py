@@ -11,7 +11,7 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import fanout, growth, idling, live, resuming, sending, starting, telemetry
+from tests.bench import broadcasting, fanout, growth, idling, live, resuming, sending, starting, telemetry
 from tests.bench.results import Row, details, save, table
 from tests.bench.setting import Setting
 
@@ -28,6 +28,8 @@ LINES: dict[str, Line] = {
     "fanout_streams.two_workers": fanout.fanout_streams_two_workers,
     "live_latency": live.live_latency,
     "live_latency.replicas": live.live_latency_replicas,
+    "broadcast": broadcasting.broadcast,
+    "broadcast.postgres": broadcasting.broadcast_postgres,
     "resume": resuming.resume,
     "idle_memory": idling.idle_memory,
     "growth": growth.growth,

@@ -15,6 +15,8 @@ from tests.support.stores import TurnedClock
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tocsin.v1 import inbox_service_pb2, system_service_pb2
+from tocsin.v1.broadcast_service_pb2 import Audience, CreateBroadcastRequest
+from tocsin.v1.notification_pb2 import Content, NotificationSpec, SimpleContent
 from tocsin_server.bootstrap.optional import Refused
 from tocsin_server.domain.errors import SessionTerminated
 
@@ -122,3 +124,18 @@ async def test_the_quota_of_sends_holds(tocsin: Tocsin) -> None:
     refusals = [error for error in results if isinstance(error, grpc.aio.AioRpcError)]
     assert {Refusal.of_error(error).reason for error in refusals} == {"RATE_LIMITED"}
     assert 50 <= len(results) - len(refusals) < 200
+
+
+async def test_a_broadcast_reaches_a_session_on_another_replica(tocsin: Tocsin, other: Replica) -> None:
+    for recipient in ("ada", "bob", "carol"):
+        await tocsin.send(recipient)
+    follower = await other.follows("ada", "bob")
+    before = other.catch_ups
+    content = Content(simple=SimpleContent(title="To all"))
+    request = CreateBroadcastRequest(
+        audience=Audience(everyone=True), notification=NotificationSpec(category="news", content=content)
+    )
+    await tocsin.broadcasts.CreateBroadcast(request)
+    await follower.has(2, recipient="ada")
+    await follower.has(2, recipient="bob")
+    assert other.catch_ups == before, "what came was enough"

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ async def processed(server: ServerProcess, broadcast_id: str, count: int) -> pb.
         stub = BroadcastServiceStub(channel)
         request = pb.GetBroadcastRequest(broadcast_id=broadcast_id)
 
-        async def look() -> pb.Broadcast | None:
+        async def look() -> Any:
             found = (await answered(lambda: stub.GetBroadcast(request))).broadcast
             return found if found.progress.processed_count >= count else None
 

@@ -184,7 +184,7 @@ def test_several_processes_need_postgres_and_redis_each_said_by_itself(
 def test_roles_are_names_between_commas() -> None:
     assert load({}).settings.role_names == set(ROLES)
     assert load({**FLEET, "TOCSIN_ROLES": " clock ,"}).settings.role_names == {"clock"}
-    assert load({"TOCSIN_ROLES": "clock, deliver, api"}).settings.role_names == set(ROLES)
+    assert load({"TOCSIN_ROLES": "broadcast, clock, deliver, api"}).settings.role_names == set(ROLES)
 
 
 def test_channels_that_are_logged_are_names_between_commas() -> None:
@@ -200,7 +200,7 @@ def test_channels_that_are_logged_are_names_between_commas() -> None:
         ({"WORKERS": "257"}, "workers: is above 256"),
         ({"METRICS_PORT": "7698"}, "metrics_port: is the port of listen"),  # the third worker's
         ({"METRICS_PORT": "65534"}, "metrics_port: leaves no port for the last of the workers"),
-        ({"ROLES": "api,cook"}, "roles: there is no role 'cook', only api, clock and deliver"),
+        ({"ROLES": "api,cook"}, "roles: there is no role 'cook', only api, clock, deliver and broadcast"),
     ],
 )
 def test_what_several_processes_cannot_share_is_refused(settings: dict[str, str], told: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import grpc
 
+from tocsin.v1.broadcast_service_pb2_grpc import BroadcastServiceStub
 from tocsin.v1.category_service_pb2_grpc import CategoryServiceStub
 from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
@@ -16,6 +17,7 @@ from tocsin.v1.recipient_service_pb2_grpc import RecipientServiceStub
 from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
 from tocsin.v1.template_service_pb2_grpc import TemplateServiceStub
 from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
+from tocsin.v1.topic_service_pb2_grpc import TopicServiceStub
 
 __all__ = ("ApiKeySource", "Stubs", "TLSConfig")
 
@@ -69,6 +71,8 @@ class Stubs:
         self.system = SystemServiceStub(channel)
         self.templates = TemplateServiceStub(channel)
         self.tenants = TenantServiceStub(channel)
+        self.topics = TopicServiceStub(channel)
+        self.broadcasts = BroadcastServiceStub(channel)
 
 
 def open_channel(target: str, tls: TLSConfig | None) -> grpc.aio.Channel:

@@ -6,6 +6,7 @@ from typing import Unpack, overload
 
 from tocsin.acknowledger import AckOutcome, acknowledge
 from tocsin.attachment import Attachment
+from tocsin.broadcasts import Broadcasts
 from tocsin.bulk import Specs, send_stream
 from tocsin.categories import Categories
 from tocsin.channel import ApiKeySource, Stubs, TLSConfig
@@ -22,6 +23,7 @@ from tocsin.subscription import Subscription
 from tocsin.system import System
 from tocsin.templates import Templates
 from tocsin.tenants import Tenants
+from tocsin.topics import Topics
 from tocsin.transport import Transport
 from tocsin.v1.inbox_service_pb2 import Start
 from tocsin.v1.notification_pb2 import NotificationSpec, TemplateRef
@@ -109,6 +111,8 @@ class Client:
         recipients: their profiles.
         categories: where their notifications go, how urgent they are, how many there may be.
         preferences: what recipients want, and the tenant for them.
+        topics: sets of recipients.
+        broadcasts: one notification for many.
         system: status, sessions, API keys.
         templates: their versions, and previews.
         tenants: tenants and quotas.
@@ -122,6 +126,8 @@ class Client:
         self.recipients = Recipients(transport)
         self.categories = Categories(transport)
         self.preferences = PreferenceCenter(transport)
+        self.topics = Topics(transport)
+        self.broadcasts = Broadcasts(transport)
         self.system = System(transport)
         self.templates = Templates(transport)
         self.tenants = Tenants(transport)

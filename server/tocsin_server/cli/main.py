@@ -27,6 +27,8 @@ _MODULES = {
     "templates": "templates",
     "tenants": "tenants",
     "recipients": "recipients",
+    "topics": "topics",
+    "broadcast": "broadcast",
     "categories": "categories",
     "prefs": "prefs",
     "migrate": "migrate",

@@ -93,9 +93,11 @@ class BroadcastWorker:
         try:
             while True:
                 self._changed.clear()
-                if not await self.turn():
-                    with suppress(TimeoutError):
-                        await asyncio.wait_for(self._changed.wait(), await self._sleep_seconds())
+                if await self.turn():
+                    continue
+                seconds = await self._sleep_seconds()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), seconds)
         finally:
             for run in self._runs.values():
                 if run.counting is not None:

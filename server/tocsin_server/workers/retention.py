@@ -8,6 +8,7 @@ from tocsin_server.domain.commands import (
     SYSTEM_TENANT,
     Command,
     ExpireEntries,
+    PruneBroadcasts,
     PruneHistory,
     PruneInboxes,
     SweepReceipt,
@@ -68,6 +69,7 @@ class RetentionWorker:
         """One pass over everything. Raises StorageUnavailable."""
         await self._expire()
         await self._prune_inboxes()
+        await self._prune_broadcasts()
         await self._prune_history()
 
     async def _expire(self) -> None:
@@ -90,6 +92,13 @@ class RetentionWorker:
                 command = PruneInboxes(tenant=SYSTEM_TENANT, inboxes=inboxes, cutoff=cutoff)
                 while (await self._submit(command)).more:
                     pass
+
+    async def _prune_broadcasts(self) -> None:
+        # So long an entry that nobody gave an expire time is kept, and then its row.
+        cutoff = self._clock.now() - self._policy.entries - self._policy.rows
+        command = PruneBroadcasts(tenant=SYSTEM_TENANT, cutoff=cutoff)
+        while (await self._submit(command)).more:
+            pass
 
     async def _prune_history(self) -> None:
         now = self._clock.now()

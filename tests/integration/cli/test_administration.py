@@ -66,3 +66,37 @@ async def test_without_a_yes_nothing_is_erased(cli: Cli, monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.stdin", StringIO("n\n"))
     await cli("recipients", "delete", "yan", code=1)
     await cli("recipients", "get", "yan")
+
+
+async def test_a_topic_is_filled_and_broadcast_to(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    await cli("topics", "create", "releases", "--display-name", "New versions")
+    assert "2 added" in (await cli("topics", "add", "releases", "top-1", "top-2")).out
+    monkeypatch.setattr("sys.stdin", StringIO("top-3\n\n top-1 \n"))
+    added = await cli("topics", "add", "releases", "--file", "-", "--json")
+    assert added.json == {"addedCount": 1}
+    assert "1 removed" in (await cli("topics", "remove", "releases", "top-2")).out
+    listed = (await cli("topics", "members", "releases", "--json")).json
+    assert [member["recipient"] for member in listed["members"]] == ["top-1", "top-3"]
+    assert "New versions" in (await cli("topics", "list")).out
+
+    arguments = ("--topic", "releases", "--category", "news", "--title", "Version 2")
+    made = (await cli("broadcast", "create", *arguments, "--json")).json
+    assert (made["state"], made["progress"]["deliveredCount"]) == ("BROADCAST_STATE_COMPLETED", "2")
+    assert "Version 2" in (await cli("inbox", "top-1")).out
+    shown = (await cli("broadcast", "get", made["broadcastId"])).out
+    assert "topic releases" in shown
+    assert "2 of 2" in shown
+    assert made["broadcastId"] in (await cli("broadcast", "list")).out
+    assert "BROADCAST_FINAL" in (await cli("broadcast", "cancel", made["broadcastId"], code=1)).err
+    assert "releases" in (await cli("topics", "delete", "releases", "--yes")).out
+    assert "TOPIC_NOT_FOUND" in (await cli("topics", "get", "releases", code=1)).err
+
+
+async def test_a_broadcast_that_is_not_understood_ends_with_2(cli: Cli) -> None:
+    await cli("broadcast", "create", "--category", "news", "--title", "t", code=2)
+    await cli("broadcast", "create", "--everyone", "--topic", "t", "--category", "c", "--title", "t", code=2)
+    await cli("broadcast", "create", "--everyone", "--title", "t", code=2)
+    refused = await cli(
+        "broadcast", "create", "--filter", "plan = pro", "--category", "c", "--title", "t", code=1
+    )
+    assert "position 0" in refused.err

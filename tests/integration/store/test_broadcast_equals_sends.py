@@ -117,7 +117,8 @@ class World:
         ]
 
     def _people(self) -> list[Any]:
-        rng, commands = self.rng, []
+        rng = self.rng
+        commands: list[Any] = []
         for key in self.keys:
             addresses = tuple(
                 Address(channel, f"{key}-{number}", rng.choice([AddressState.ACTIVE, AddressState.BOUNCED]))

@@ -3,22 +3,26 @@
 import asyncio
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.broadcasting import Station
-from tests.support.desk import Desk
+from tests.support.desk import Desk, receipt_of
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.audience import FilterAudience, TopicAudience
 from tocsin_server.domain.broadcast import BroadcastState, Progress
+from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
     ChangePreferences,
+    Command,
     CreateTopic,
     DeleteTopic,
     EraseTopic,
     ExpandBroadcast,
     PlanClasses,
     PruneBroadcasts,
+    UpsertCategory,
 )
 from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound
 from tocsin_server.domain.ids import hash_in_id, recipient_hash
@@ -228,9 +232,9 @@ async def test_two_chunks_at_once_reach_each_recipient_once(
     command = ExpandBroadcast(tenant="default", id=broadcast.id, limit=30)
     state = BroadcastState.RUNNING
     while state is BroadcastState.RUNNING:
-        sends = [desk.sending(key) for key in keys[::29]]
+        sends: list[Command[Any]] = [desk.sending(key) for key in keys[::29]]
         answers = await store.writer.submit([command, *sends, command])
-        (state,) = {each.receipt.state for each in answers[:: len(answers) - 1]}  # type: ignore[union-attr]
+        state = receipt_of(answers[-1]).state
         for key in keys[::29]:
             await desk.check_counts(key)
     found = await received(desk, keys)
@@ -338,9 +342,6 @@ async def test_an_unknown_broadcast_is_neither_planned_nor_expanded(desk: Desk) 
 async def test_entries_are_kept_as_long_as_the_category_says(
     station: Station, desk: Desk, store: Store, clock: TurnedClock
 ) -> None:
-    from tocsin_server.domain.category import Category
-    from tocsin_server.domain.commands import UpsertCategory
-
     category = Category("orders", retention=DAY)
     await desk.submit(UpsertCategory(tenant="default", category=category, fields=frozenset({"retention"})))
     keys = await people(desk, 3)

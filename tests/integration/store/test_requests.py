@@ -10,6 +10,8 @@ from tests.support.contents import simple
 from tests.support.desk import Desk, key
 from tests.support.stores import START, TurnedClock, stored
 from tocsin_server.domain.access import ApiKey, Scope
+from tocsin_server.domain.audience import FilterAudience
+from tocsin_server.domain.broadcast import BroadcastState
 from tocsin_server.domain.category import CATEGORY_FIELDS, Category, Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.commands import (
     ActivateTemplateVersion,
@@ -21,12 +23,14 @@ from tocsin_server.domain.commands import (
     ChangeTenant,
     Command,
     CreateApiKey,
+    CreateBroadcast,
     CreateTemplateVersion,
     CreateTenant,
     CreateTopic,
     DeleteCategory,
     DeleteTopic,
     EraseRecipient,
+    FinishBroadcast,
     MarkEntries,
     Recall,
     RecordInteraction,
@@ -40,7 +44,7 @@ from tocsin_server.domain.commands import (
 )
 from tocsin_server.domain.errors import NotFound, RequestIdReused
 from tocsin_server.domain.inbox import InteractionKind, Mark
-from tocsin_server.domain.notification import Channel
+from tocsin_server.domain.notification import Channel, NotificationSpec, TemplateRef
 from tocsin_server.domain.preferences import Choice, Preferences, PreferencesChange
 from tocsin_server.domain.quiet_hours import QuietHours, QuietWindow
 from tocsin_server.domain.recipient import PROFILE_FIELDS, Address, Profile
@@ -175,6 +179,25 @@ async def remove_members(desk: Desk, request: RequestKey) -> Command[Any]:
     return RemoveMembers(tenant=desk.tenant, request=request, topic="news", recipients=("ada", "bob"))
 
 
+async def create_broadcast(desk: Desk, request: RequestKey | None = None) -> Command[Any]:
+    spec = NotificationSpec("", "news", template=TemplateRef("t", 1, {"n": 1}))
+    return CreateBroadcast(
+        tenant=desk.tenant,
+        request=request,
+        id=bytes(16),
+        audience=FilterAudience("locale = de"),
+        spec=spec,
+        content=None,
+        trace=b"",
+        start_time=START + HOUR,
+    )
+
+
+async def cancel_broadcast(desk: Desk, request: RequestKey) -> Command[Any]:
+    await desk.submit(await create_broadcast(desk))
+    return FinishBroadcast(tenant=desk.tenant, request=request, id=bytes(16), state=BroadcastState.CANCELLED)
+
+
 MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.SEND: send,
     RequestSpace.CANCEL: cancel,
@@ -189,6 +212,8 @@ MAKERS: dict[RequestSpace, Make] = {
     RequestSpace.UPDATE_QUOTAS: change_tenant,
     RequestSpace.CREATE_API_KEY: create_key,
     RequestSpace.REVOKE_API_KEY: revoke_key,
+    RequestSpace.CREATE_BROADCAST: create_broadcast,
+    RequestSpace.CANCEL_BROADCAST: cancel_broadcast,
     RequestSpace.CREATE_TOPIC: create_topic,
     RequestSpace.DELETE_TOPIC: delete_topic,
     RequestSpace.ADD_MEMBERS: add_members,

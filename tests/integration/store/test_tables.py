@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.broadcasting import Station
 from tests.support.deliveries import Dispatch
 from tests.support.desk import Desk
 from tests.support.stores import START, TurnedClock, stored
@@ -107,6 +108,11 @@ async def test_what_is_said_to_remove_rows_does(
             await desk.add_members("news", recipient)
         await watch(commands.RemoveMembers(tenant="default", topic="news", recipients=("bob",)))
         await watch(commands.EraseRecipient(tenant="default", recipient="ada"))
+        await Station(store, clock).delivered()
+        await desk.prune(clock.time + 1, "ada", "bob", "carol")
+        await desk.submit(commands.EraseRecipient(tenant="default", recipient="bob"))
+        await desk.submit(commands.EraseRecipient(tenant="default", recipient="carol"))
+        await watch(commands.PruneBroadcasts(tenant="", cutoff=clock.time + 1))
         await desk.submit(commands.DeleteTopic(tenant="default", topic="news"))
         (topic_id,) = await store.topics.erasable_topics(10)
         await watch(commands.EraseTopic(tenant="", topic_id=topic_id))

@@ -16,6 +16,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from tocsin.v1 import (
+    broadcast_service_pb2,
     category_service_pb2,
     inbox_service_pb2,
     notification_service_pb2,
@@ -24,6 +25,7 @@ from tocsin.v1 import (
     system_service_pb2,
     template_service_pb2,
     tenant_service_pb2,
+    topic_service_pb2,
 )
 
 ItemT = TypeVar("ItemT")
@@ -41,6 +43,8 @@ METHODS: Mapping[str, MethodDescriptor] = {
         preference_service_pb2,
         template_service_pb2,
         tenant_service_pb2,
+        topic_service_pb2,
+        broadcast_service_pb2,
     )
     for service in file.DESCRIPTOR.services_by_name.values()
     for method in service.methods

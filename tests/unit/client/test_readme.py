@@ -15,6 +15,8 @@ GROUPS = {
     "notifications": tocsin.notifications.Notifications,
     "recipients": tocsin.recipients.Recipients,
     "categories": tocsin.categories.Categories,
+    "topics": tocsin.topics.Topics,
+    "broadcasts": tocsin.broadcasts.Broadcasts,
     "preferences": tocsin.preferences.PreferenceCenter,
     "system": tocsin.system.System,
     "templates": tocsin.templates.Templates,

@@ -8,6 +8,14 @@ import pytest
 
 import tocsin
 from tests.unit.client.fake_server import UNAVAILABLE, Failure, FakeServer, StreamCall
+from tocsin.v1.broadcast_service_pb2 import (
+    BROADCAST_STATE_COMPLETED,
+    BROADCAST_STATE_PENDING,
+    BROADCAST_STATE_RUNNING,
+    Broadcast,
+    CreateBroadcastResponse,
+    GetBroadcastResponse,
+)
 from tocsin.v1.category_service_pb2 import (
     DeleteCategoryResponse,
     GetCategoryResponse,
@@ -80,6 +88,7 @@ from tocsin.v1.tenant_service_pb2 import (
     Tenant,
     UpdateQuotasResponse,
 )
+from tocsin.v1.topic_service_pb2 import AddMembersResponse, RemoveMembersResponse
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ACME = Tenant(tenant="acme")
@@ -436,3 +445,32 @@ async def test_templates_are_created_activated_and_shown(server: FakeServer, cli
 def test_every_public_name_exists() -> None:
     assert sorted(tocsin.__all__) == list(tocsin.__all__)
     assert [name for name in tocsin.__all__ if not hasattr(tocsin, name)] == []
+
+
+# --- topics and broadcasts --------------------------------------------------------------------------------------------
+
+
+async def test_members_are_added_a_thousand_at_a_time(client: tocsin.Client, server: FakeServer) -> None:
+    answers = [AddMembersResponse(added_count=count) for count in (1_000, 1_000, 5)]
+    server.answer("AddMembers", *answers)
+    server.answer("RemoveMembers", RemoveMembersResponse(removed_count=1))
+    assert await client.topics.add_members("news", (f"r{number}" for number in range(2_005))) == 2_005
+    requests = server.requests["AddMembers"]
+    assert [len(request.recipients) for request in requests] == [1_000, 1_000, 5]
+    assert len({request.request_id for request in requests}) == 3
+    assert await client.topics.remove_members("news", ["ada"]) == 1
+
+
+async def test_a_broadcast_is_watched_to_its_end(client: tocsin.Client, server: FakeServer) -> None:
+    server.answer("CreateBroadcast", CreateBroadcastResponse(broadcast=Broadcast(broadcast_id="b")))
+    states = (BROADCAST_STATE_PENDING, BROADCAST_STATE_RUNNING, BROADCAST_STATE_COMPLETED)
+    server.answer(
+        "GetBroadcast", *(GetBroadcastResponse(broadcast=Broadcast(state=state)) for state in states)
+    )
+    made = await client.broadcasts.create(topic="news", category="c", content=("Title", ""))
+    seen = [each.state async for each in client.broadcasts.watch(made.broadcast_id, interval=0)]
+    assert seen == list(states)
+    (request,) = server.requests["CreateBroadcast"]
+    assert (request.audience.topic, request.notification.recipient) == ("news", "")
+    with pytest.raises(ValueError, match="one of topic, filter and everyone"):
+        await client.broadcasts.create(topic="news", everyone=True, category="c", content=("Title", ""))

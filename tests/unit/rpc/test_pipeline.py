@@ -224,7 +224,7 @@ async def test_no_more_calls_are_served_at_once_than_allowed() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["/tocsin.v1.BroadcastService/CreateBroadcast", "/tocsin.v1.ScheduleService/CreateSchedule"]
+    "path", ["/tocsin.v1.ScheduleService/CreateSchedule", "/tocsin.v1.BatchService/FlushBatch"]
 )
 async def test_what_is_not_built_says_so(served: Served, path: str) -> None:
     error = await failure(served, path)

@@ -27,7 +27,7 @@ from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__
 from tocsin.v1 import notification_pb2 as tocsin_dot_v1_dot_notification__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tocsin/v1/broadcast_service.proto\x12\ttocsin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctocsin/v1/notification.proto\"\x8e\x01\n\x08\x41udience\x12\"\n\x05topic\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x05topic\x12$\n\x06\x66ilter\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10H\x00R\x06\x66ilter\x12%\n\x08\x65veryone\x18\x03 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00R\x08\x65veryoneB\x11\n\x08\x61udience\x12\x05\xbaH\x02\x08\x01\"T\n\x0fSuppressedCount\x12+\n\x04rule\x18\x01 \x01(\x0e\x32\x17.tocsin.v1.DecisionRuleR\x04rule\x12\x14\n\x05\x63ount\x18\x02 \x01(\x03R\x05\x63ount\"\x92\x02\n\x11\x42roadcastProgress\x12%\n\x0etargeted_count\x18\x01 \x01(\x03R\rtargetedCount\x12\'\n\x0fprocessed_count\x18\x02 \x01(\x03R\x0eprocessedCount\x12\'\n\x0f\x64\x65livered_count\x18\x03 \x01(\x03R\x0e\x64\x65liveredCount\x12%\n\x0e\x64\x65\x66\x65rred_count\x18\x04 \x01(\x03R\rdeferredCount\x12:\n\nsuppressed\x18\x05 \x03(\x0b\x32\x1a.tocsin.v1.SuppressedCountR\nsuppressed\x12!\n\x0c\x66\x61iled_count\x18\x06 \x01(\x03R\x0b\x66\x61iledCount\"\xda\x03\n\tBroadcast\x12!\n\x0c\x62roadcast_id\x18\x01 \x01(\tR\x0b\x62roadcastId\x12/\n\x08\x61udience\x18\x02 \x01(\x0b\x32\x13.tocsin.v1.AudienceR\x08\x61udience\x12?\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1b.tocsin.v1.NotificationSpecR\x0cnotification\x12/\n\x05state\x18\x04 \x01(\x0e\x32\x19.tocsin.v1.BroadcastStateR\x05state\x12\x38\n\x08progress\x18\x05 \x01(\x0b\x32\x1c.tocsin.v1.BroadcastProgressR\x08progress\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0b\x66inish_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x18\n\x07\x66\x61ilure\x18\t \x01(\tR\x07\x66\x61ilure\"\xc6\x01\n\x16\x43reateBroadcastRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x37\n\x08\x61udience\x18\x02 \x01(\x0b\x32\x13.tocsin.v1.AudienceB\x06\xbaH\x03\xc8\x01\x01R\x08\x61udience\x12J\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1b.tocsin.v1.NotificationSpecB\t\xbaH\x06\xc8\x01\x01\xd8\x01\x03R\x0cnotification\"i\n\x17\x43reateBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed\"B\n\x13GetBroadcastRequest\x12+\n\x0c\x62roadcast_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0b\x62roadcastId\"J\n\x14GetBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\"f\n\x15ListBroadcastsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"v\n\x16ListBroadcastsResponse\x12\x34\n\nbroadcasts\x18\x01 \x03(\x0b\x32\x14.tocsin.v1.BroadcastR\nbroadcasts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n\x16\x43\x61ncelBroadcastRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12+\n\x0c\x62roadcast_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0b\x62roadcastId\"i\n\x17\x43\x61ncelBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed*\xc5\x01\n\x0e\x42roadcastState\x12\x1f\n\x1b\x42ROADCAST_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42ROADCAST_STATE_PENDING\x10\x01\x12\x1b\n\x17\x42ROADCAST_STATE_RUNNING\x10\x02\x12\x1d\n\x19\x42ROADCAST_STATE_COMPLETED\x10\x03\x12\x1d\n\x19\x42ROADCAST_STATE_CANCELLED\x10\x04\x12\x1a\n\x16\x42ROADCAST_STATE_FAILED\x10\x05\x32\xee\x02\n\x10\x42roadcastService\x12X\n\x0f\x43reateBroadcast\x12!.tocsin.v1.CreateBroadcastRequest\x1a\".tocsin.v1.CreateBroadcastResponse\x12O\n\x0cGetBroadcast\x12\x1e.tocsin.v1.GetBroadcastRequest\x1a\x1f.tocsin.v1.GetBroadcastResponse\x12U\n\x0eListBroadcasts\x12 .tocsin.v1.ListBroadcastsRequest\x1a!.tocsin.v1.ListBroadcastsResponse\x12X\n\x0f\x43\x61ncelBroadcast\x12!.tocsin.v1.CancelBroadcastRequest\x1a\".tocsin.v1.CancelBroadcastResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!tocsin/v1/broadcast_service.proto\x12\ttocsin.v1\x1a\x1b\x62uf/validate/validate.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ctocsin/v1/notification.proto\"\x8e\x01\n\x08\x41udience\x12\"\n\x05topic\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x01H\x00R\x05topic\x12$\n\x06\x66ilter\x18\x02 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x10H\x00R\x06\x66ilter\x12%\n\x08\x65veryone\x18\x03 \x01(\x08\x42\x07\xbaH\x04j\x02\x08\x01H\x00R\x08\x65veryoneB\x11\n\x08\x61udience\x12\x05\xbaH\x02\x08\x01\"T\n\x0fSuppressedCount\x12+\n\x04rule\x18\x01 \x01(\x0e\x32\x17.tocsin.v1.DecisionRuleR\x04rule\x12\x14\n\x05\x63ount\x18\x02 \x01(\x03R\x05\x63ount\"\x92\x02\n\x11\x42roadcastProgress\x12%\n\x0etargeted_count\x18\x01 \x01(\x03R\rtargetedCount\x12\'\n\x0fprocessed_count\x18\x02 \x01(\x03R\x0eprocessedCount\x12\'\n\x0f\x64\x65livered_count\x18\x03 \x01(\x03R\x0e\x64\x65liveredCount\x12%\n\x0e\x64\x65\x66\x65rred_count\x18\x04 \x01(\x03R\rdeferredCount\x12:\n\nsuppressed\x18\x05 \x03(\x0b\x32\x1a.tocsin.v1.SuppressedCountR\nsuppressed\x12!\n\x0c\x66\x61iled_count\x18\x06 \x01(\x03R\x0b\x66\x61iledCount\"\xda\x03\n\tBroadcast\x12!\n\x0c\x62roadcast_id\x18\x01 \x01(\tR\x0b\x62roadcastId\x12/\n\x08\x61udience\x18\x02 \x01(\x0b\x32\x13.tocsin.v1.AudienceR\x08\x61udience\x12?\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1b.tocsin.v1.NotificationSpecR\x0cnotification\x12/\n\x05state\x18\x04 \x01(\x0e\x32\x19.tocsin.v1.BroadcastStateR\x05state\x12\x38\n\x08progress\x18\x05 \x01(\x0b\x32\x1c.tocsin.v1.BroadcastProgressR\x08progress\x12;\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\ncreateTime\x12\x39\n\nstart_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\tstartTime\x12;\n\x0b\x66inish_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.TimestampR\nfinishTime\x12\x18\n\x07\x66\x61ilure\x18\t \x01(\tR\x07\x66\x61ilure\"\xc3\x01\n\x16\x43reateBroadcastRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12\x37\n\x08\x61udience\x18\x02 \x01(\x0b\x32\x13.tocsin.v1.AudienceB\x06\xbaH\x03\xc8\x01\x01R\x08\x61udience\x12G\n\x0cnotification\x18\x03 \x01(\x0b\x32\x1b.tocsin.v1.NotificationSpecB\x06\xbaH\x03\xd8\x01\x03R\x0cnotification\"i\n\x17\x43reateBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed\"B\n\x13GetBroadcastRequest\x12+\n\x0c\x62roadcast_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0b\x62roadcastId\"J\n\x14GetBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\"f\n\x15ListBroadcastsRequest\x12$\n\tpage_size\x18\x01 \x01(\x05\x42\x07\xbaH\x04\x1a\x02(\x00R\x08pageSize\x12\'\n\npage_token\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x04R\tpageToken\"v\n\x16ListBroadcastsResponse\x12\x34\n\nbroadcasts\x18\x01 \x03(\x0b\x32\x14.tocsin.v1.BroadcastR\nbroadcasts\x12&\n\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"n\n\x16\x43\x61ncelBroadcastRequest\x12\'\n\nrequest_id\x18\x01 \x01(\tB\x08\xbaH\x05r\x03\x18\x80\x01R\trequestId\x12+\n\x0c\x62roadcast_id\x18\x02 \x01(\tB\x08\xbaH\x05r\x03\xb0\x01\x01R\x0b\x62roadcastId\"i\n\x17\x43\x61ncelBroadcastResponse\x12\x32\n\tbroadcast\x18\x01 \x01(\x0b\x32\x14.tocsin.v1.BroadcastR\tbroadcast\x12\x1a\n\x08replayed\x18\x02 \x01(\x08R\x08replayed*\xc5\x01\n\x0e\x42roadcastState\x12\x1f\n\x1b\x42ROADCAST_STATE_UNSPECIFIED\x10\x00\x12\x1b\n\x17\x42ROADCAST_STATE_PENDING\x10\x01\x12\x1b\n\x17\x42ROADCAST_STATE_RUNNING\x10\x02\x12\x1d\n\x19\x42ROADCAST_STATE_COMPLETED\x10\x03\x12\x1d\n\x19\x42ROADCAST_STATE_CANCELLED\x10\x04\x12\x1a\n\x16\x42ROADCAST_STATE_FAILED\x10\x05\x32\xee\x02\n\x10\x42roadcastService\x12X\n\x0f\x43reateBroadcast\x12!.tocsin.v1.CreateBroadcastRequest\x1a\".tocsin.v1.CreateBroadcastResponse\x12O\n\x0cGetBroadcast\x12\x1e.tocsin.v1.GetBroadcastRequest\x1a\x1f.tocsin.v1.GetBroadcastResponse\x12U\n\x0eListBroadcasts\x12 .tocsin.v1.ListBroadcastsRequest\x1a!.tocsin.v1.ListBroadcastsResponse\x12X\n\x0f\x43\x61ncelBroadcast\x12!.tocsin.v1.CancelBroadcastRequest\x1a\".tocsin.v1.CancelBroadcastResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -47,7 +47,7 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CREATEBROADCASTREQUEST'].fields_by_name['audience']._loaded_options = None
   _globals['_CREATEBROADCASTREQUEST'].fields_by_name['audience']._serialized_options = b'\272H\003\310\001\001'
   _globals['_CREATEBROADCASTREQUEST'].fields_by_name['notification']._loaded_options = None
-  _globals['_CREATEBROADCASTREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\006\310\001\001\330\001\003'
+  _globals['_CREATEBROADCASTREQUEST'].fields_by_name['notification']._serialized_options = b'\272H\003\330\001\003'
   _globals['_GETBROADCASTREQUEST'].fields_by_name['broadcast_id']._loaded_options = None
   _globals['_GETBROADCASTREQUEST'].fields_by_name['broadcast_id']._serialized_options = b'\272H\005r\003\260\001\001'
   _globals['_LISTBROADCASTSREQUEST'].fields_by_name['page_size']._loaded_options = None
@@ -58,8 +58,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CANCELBROADCASTREQUEST'].fields_by_name['request_id']._serialized_options = b'\272H\005r\003\030\200\001'
   _globals['_CANCELBROADCASTREQUEST'].fields_by_name['broadcast_id']._loaded_options = None
   _globals['_CANCELBROADCASTREQUEST'].fields_by_name['broadcast_id']._serialized_options = b'\272H\005r\003\260\001\001'
-  _globals['_BROADCASTSTATE']._serialized_start=2021
-  _globals['_BROADCASTSTATE']._serialized_end=2218
+  _globals['_BROADCASTSTATE']._serialized_start=2018
+  _globals['_BROADCASTSTATE']._serialized_end=2215
   _globals['_AUDIENCE']._serialized_start=141
   _globals['_AUDIENCE']._serialized_end=283
   _globals['_SUPPRESSEDCOUNT']._serialized_start=285
@@ -69,21 +69,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BROADCAST']._serialized_start=649
   _globals['_BROADCAST']._serialized_end=1123
   _globals['_CREATEBROADCASTREQUEST']._serialized_start=1126
-  _globals['_CREATEBROADCASTREQUEST']._serialized_end=1324
-  _globals['_CREATEBROADCASTRESPONSE']._serialized_start=1326
-  _globals['_CREATEBROADCASTRESPONSE']._serialized_end=1431
-  _globals['_GETBROADCASTREQUEST']._serialized_start=1433
-  _globals['_GETBROADCASTREQUEST']._serialized_end=1499
-  _globals['_GETBROADCASTRESPONSE']._serialized_start=1501
-  _globals['_GETBROADCASTRESPONSE']._serialized_end=1575
-  _globals['_LISTBROADCASTSREQUEST']._serialized_start=1577
-  _globals['_LISTBROADCASTSREQUEST']._serialized_end=1679
-  _globals['_LISTBROADCASTSRESPONSE']._serialized_start=1681
-  _globals['_LISTBROADCASTSRESPONSE']._serialized_end=1799
-  _globals['_CANCELBROADCASTREQUEST']._serialized_start=1801
-  _globals['_CANCELBROADCASTREQUEST']._serialized_end=1911
-  _globals['_CANCELBROADCASTRESPONSE']._serialized_start=1913
-  _globals['_CANCELBROADCASTRESPONSE']._serialized_end=2018
-  _globals['_BROADCASTSERVICE']._serialized_start=2221
-  _globals['_BROADCASTSERVICE']._serialized_end=2587
+  _globals['_CREATEBROADCASTREQUEST']._serialized_end=1321
+  _globals['_CREATEBROADCASTRESPONSE']._serialized_start=1323
+  _globals['_CREATEBROADCASTRESPONSE']._serialized_end=1428
+  _globals['_GETBROADCASTREQUEST']._serialized_start=1430
+  _globals['_GETBROADCASTREQUEST']._serialized_end=1496
+  _globals['_GETBROADCASTRESPONSE']._serialized_start=1498
+  _globals['_GETBROADCASTRESPONSE']._serialized_end=1572
+  _globals['_LISTBROADCASTSREQUEST']._serialized_start=1574
+  _globals['_LISTBROADCASTSREQUEST']._serialized_end=1676
+  _globals['_LISTBROADCASTSRESPONSE']._serialized_start=1678
+  _globals['_LISTBROADCASTSRESPONSE']._serialized_end=1796
+  _globals['_CANCELBROADCASTREQUEST']._serialized_start=1798
+  _globals['_CANCELBROADCASTREQUEST']._serialized_end=1908
+  _globals['_CANCELBROADCASTRESPONSE']._serialized_start=1910
+  _globals['_CANCELBROADCASTRESPONSE']._serialized_end=2015
+  _globals['_BROADCASTSERVICE']._serialized_start=2218
+  _globals['_BROADCASTSERVICE']._serialized_end=2584
 # @@protoc_insertion_point(module_scope)

@@ -67,8 +67,9 @@ class BroadcastServiceServicer:
         """Accepts a broadcast and returns at once; it is then carried out in the background, survives restarts, and every
         recipient gets it at most once. Each recipient's preferences, quiet hours and throttles decide as they do for Send,
         by what holds when it is its turn. Within a broadcast recipients come in the order of their keys. Fails with
-        TOPIC_NOT_FOUND, FILTER_INVALID, RECIPIENT_NOT_ALLOWED, CATEGORY_NOT_ALLOWED, MESSAGE_TOO_LARGE, FEATURE_NOT_BUILT, and
-        with QUOTA_EXCEEDED for more than 100 that are not finished. Idempotent by request_id.
+        TOPIC_NOT_FOUND, FILTER_INVALID, TEMPLATE_NOT_FOUND, TEMPLATE_VERSION_NOT_FOUND, RECIPIENT_NOT_ALLOWED,
+        CATEGORY_NOT_ALLOWED, MESSAGE_TOO_LARGE, FEATURE_NOT_BUILT, and with QUOTA_EXCEEDED for more than 100 that are not
+        finished. Idempotent by request_id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

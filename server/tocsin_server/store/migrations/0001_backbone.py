@@ -126,6 +126,7 @@ TABLES = {
             "ReviseNotification",
             "FireTimer",
             "ExpireEntries",
+            "PruneBroadcasts",
             "EraseRecipient",
             "EraseTenant",
         ),
