@@ -11,7 +11,18 @@ from pathlib import Path
 
 import uvloop
 
-from tests.bench import broadcasting, fanout, growth, idling, live, resuming, sending, starting, telemetry
+from tests.bench import (
+    broadcasting,
+    fanout,
+    growth,
+    idling,
+    live,
+    resuming,
+    sending,
+    starting,
+    telemetry,
+    templated,
+)
 from tests.bench.results import Row, details, save, table
 from tests.bench.setting import Setting
 
@@ -19,6 +30,7 @@ Line = Callable[[Setting], Awaitable[list[Row]]]
 
 LINES: dict[str, Line] = {
     "send_unary": sending.send_unary,
+    "send_template": templated.send_template,
     "send_latency": sending.send_latency,
     "send_bulk": sending.send_bulk,
     "send_postgres": sending.send_postgres,

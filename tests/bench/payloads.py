@@ -1,7 +1,7 @@
 """What is sent: notifications of several kinds and categories, to many recipients, encoded before they are needed."""
 
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from tests.bench.http2 import framed
 from tocsin.ids import new_request_id
@@ -108,13 +108,18 @@ def item_of(message: NotificationSpec) -> bytes:
 class Requests:
     """An endless supply of requests, encoded but for their ids, which are made when they are taken."""
 
-    def __init__(self, to: Sequence[str], seed: int = 1) -> None:
+    def __init__(
+        self,
+        to: Sequence[str],
+        seed: int = 1,
+        spec_of: Callable[[str, int], NotificationSpec] = spec,
+    ) -> None:
         order = list(enumerate(to))
         random.Random(seed).shuffle(order)
         self.order = [each for _, each in order]
         """The recipients in the order in which they get something, again and again."""
         self._bodies = [
-            SendItem(notification=spec(each, number)).SerializeToString() for number, each in order
+            SendItem(notification=spec_of(each, number)).SerializeToString() for number, each in order
         ]
         self._taken = 0
         self.mean_bytes = sum(map(len, self._bodies)) // len(self._bodies) + 34

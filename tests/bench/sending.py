@@ -15,6 +15,7 @@ from tests.bench.payloads import Requests, batch_of, recipients
 from tests.bench.raw_server import ECHO
 from tests.bench.results import Pair, Row, row
 from tests.bench.setting import Setting, connections, undisturbed
+from tests.support.processes import ServerProcess
 from tocsin.v1.inbox_service_pb2 import GetSummaryRequest, GetSummaryResponse
 from tocsin.v1.notification_pb2 import DISPOSITION_STORED
 from tocsin.v1.notification_service_pb2 import SendBatchResponse
@@ -178,24 +179,29 @@ async def send_postgres(setting: Setting) -> list[Row]:
 
 
 async def _unary(setting: Setting, name: str, settings: Mapping[str, str], bar: float) -> Row:
-    seconds = setting.by_size(3.0, 8.0)
     keys = recipients()
     requests = Requests(keys)
+    async with setting.server(settings) as server:
+        async with connections(server.address, 1) as (filling,):
+            await fill(filling, [requests.item() for _ in keys])
+        return await unary_row(setting, name, bar, server, requests)
+
+
+async def unary_row(
+    setting: Setting, name: str, bar: float, server: ServerProcess, requests: Requests
+) -> Row:
+    """Sends a second with 256 in flight, beside an echo of the same requests. Raises NotArrived."""
+    seconds = setting.by_size(3.0, 8.0)
     sends: list[UnaryRun] = []
     echoes: list[UnaryRun] = []
-    async with (
-        setting.raw_server() as raw,
-        setting.server(settings) as server,
-        connections(server.address, 1) as (checking,),
-    ):
-        await fill(checking, [requests.item() for _ in keys])
+    async with setting.raw_server() as raw, connections(server.address, 1) as (checking,):
         for address, pid, path in ((raw.address, raw.pid, ECHO), (server.address, server.pid, SEND)):
             await unary_load(address, pid, path, requests.request, WARM_UP_S)
-        before = await stored_total(checking, keys)
+        before = await stored_total(checking, requests.order)
         for _ in range(setting.rounds):
             echoes.append(await unary_load(raw.address, raw.pid, ECHO, requests.request, seconds))
             sends.append(await unary_load(server.address, server.pid, SEND, requests.request, seconds))
-        stored = await stored_total(checking, keys) - before
+        stored = await stored_total(checking, requests.order) - before
     _check(stored, sum(run.calls for run in sends))
     return row(
         name,

@@ -15,6 +15,7 @@ from tocsin_server.cli.options import Connection, connection_options, from_envir
 _MODULES = {
     "serve": "serve",
     "demo": "demo.command",
+    "seed": "seed.command",
     "send": "send",
     "plan": "plan",
     "subscribe": "subscribe",

@@ -20,7 +20,7 @@ from tocsin.v1.template_service_pb2 import (
 from tocsin.values import enum_name
 from tocsin_server.cli import values
 from tocsin_server.cli.connection import Session, command
-from tocsin_server.cli.default_templates import default_templates
+from tocsin_server.cli.default_templates import create_missing
 from tocsin_server.cli.output import instant, properties, table
 
 app = Typer(add_completion=False, no_args_is_help=True)
@@ -64,13 +64,8 @@ async def create(
 @command(app)
 async def defaults(session: Session) -> None:
     """Create and activate the templates that Tocsin brings along, one a kind of content; not those that exist."""
-    created: list[Template] = []
     async with session.connect() as client:
-        known = {template.name async for template in client.templates.all()}
-        for name, definition in default_templates().items():
-            if name not in known:
-                made = await client.templates.create_version(name, definition, activate=True)
-                created.append(made.template)
+        created = await create_missing(client)
     _list(session, created)
 
 

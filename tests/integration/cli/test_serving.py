@@ -21,19 +21,9 @@ from tocsin_server import __version__
 from tocsin_server.bootstrap.member import READY, Member
 from tocsin_server.bootstrap.port import held
 
-COMMANDS = [
-    "serve",
-    "demo",
-    "send",
-    "subscribe",
-    "inbox",
-    "notification",
-    "mark",
-    "status",
-    "sessions",
-    "keys",
-]
-COMMANDS += ["tenants", "recipients", "migrate", "epoch", "config", "bench"]
+COMMANDS = ["serve", "demo", "seed", "send", "plan", "subscribe", "inbox", "notification", "mark", "status"]
+COMMANDS += ["sessions", "keys", "templates", "tenants", "recipients", "categories", "prefs", "migrate"]
+COMMANDS += ["epoch", "config", "bench"]
 
 
 async def run(*arguments: str, cwd: Path) -> tuple[int | None, str, str]:
@@ -146,25 +136,36 @@ async def test_a_process_of_a_fleet_shares_its_port_and_ends_with_its_supervisor
 
 
 async def test_the_demo_shows_everything_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    code, out, err = await run("demo", cwd=tmp_path)
+    code, out, err = await run("demo", "--recipients", "2000", cwd=tmp_path)
     assert (code, err) == (0, ""), out
     for kind in ("simple", "rich media", "interactive", "card", "list", "timeline"):
         assert f"✓ {kind}" in out
     assert "resumed behind #6 and received #7 to #26" in out
     assert "none missing, none twice, all in order" in out
     assert "23 unread of 26" in out
+    assert "2,000 people, 100 of them with preferences" in out
+    assert re.search("preference +email +suppressed +recipient +approvals EMAIL", out)
+    assert re.search("quiet hours +push +deferred +recipient +quiet_hours", out)
+    assert "“Grace Hopper bittet um Freigabe: Refund 4711”" in out
+    assert re.search("chat +https://chat.example.com/people/ada +log +sent", out)
+    delivered, suppressed = (
+        int(found.replace(",", ""))
+        for found in re.findall(r"✓ ([0-9,]+) (?:inboxes in|did not get it because of a preference)", out)
+    )
+    assert delivered + suppressed == 2001
+    assert re.search(r"user-000001 received “(Neu|New): Quiet hours”", out)
     assert "serving" in out
     assert "ended with exit code 0" in out
 
 
 async def test_a_demo_that_is_kept_goes_on_and_says_how_to_talk_to_it(alone: Cli, tmp_path: Path) -> None:
-    code, out, err = await run("demo", "--keep", cwd=tmp_path)
+    code, out, err = await run("demo", "--keep", "--recipients", "100", cwd=tmp_path)
     assert (code, err) == (0, ""), out
     pid, folder = re.findall(r"process (\d+), (.+)", out)[0]
     (target,) = re.findall(r"export TOCSIN_TARGET=(.+)", out)
     server = psutil.Process(int(pid))
     try:
-        for line in re.findall(r"^  python -m tocsin_server ((?:send|inbox) .+)$", out, re.MULTILINE):
+        for line in re.findall(r"^  python -m tocsin_server ((?:send|inbox|plan) .+)$", out, re.MULTILINE):
             await alone.at(target)(*re.findall(r'[^ "]+', line))
     finally:
         os.kill(int(pid), signal.SIGTERM)

@@ -4,7 +4,8 @@ from importlib.resources import files
 
 from google.protobuf.json_format import Parse
 
-from tocsin import TemplateDefinition
+from tocsin import Client, TemplateDefinition
+from tocsin.v1.template_service_pb2 import Template
 
 
 def default_templates() -> dict[str, TemplateDefinition]:
@@ -14,3 +15,13 @@ def default_templates() -> dict[str, TemplateDefinition]:
         for file in sorted(files(__name__).iterdir(), key=lambda file: file.name)
         if file.name.endswith(".json")
     }
+
+
+async def create_missing(client: Client) -> list[Template]:
+    """Creates and activates those that the tenant has no template of that name of; what was created."""
+    known = {template.name async for template in client.templates.all()}
+    return [
+        (await client.templates.create_version(name, definition, activate=True)).template
+        for name, definition in default_templates().items()
+        if name not in known
+    ]

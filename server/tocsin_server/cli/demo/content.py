@@ -1,11 +1,14 @@
-"""One notification of each of the six kinds."""
+"""What the demo sends: one notification of each of the six kinds, and others from templates."""
 
 from datetime import UTC, datetime
+from typing import Any
 
+from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tocsin import (
     Action,
+    Actor,
     CardContent,
     CardField,
     Input,
@@ -16,6 +19,7 @@ from tocsin import (
     NotificationSpec,
     RichMediaContent,
     SimpleContent,
+    TemplateRef,
     TimelineContent,
     TimelineEntry,
     spec,
@@ -87,6 +91,40 @@ def while_away(recipient: str, count: int) -> list[NotificationSpec]:
     return [
         spec(recipient, "build", (f"Build {number} passed", "340 tests")) for number in range(18, 18 + count)
     ]
+
+
+def approval(recipient: str) -> NotificationSpec:
+    """From one of the default templates; goes where its category says."""
+    data = {
+        "id": "refund-4711",
+        "subject": "Refund 4711",
+        "amount": 120,
+        "currency": "EUR",
+        "due": "2027-03-04",
+    }
+    return spec(
+        recipient,
+        "approvals",
+        template=_template("approval", data),
+        actor=Actor(id="grace", name="Grace Hopper"),
+    )
+
+
+def news() -> NotificationSpec:
+    """For everyone, into the inbox only: mails to so many are not to be tried out."""
+    data = {
+        "headline": "Quiet hours",
+        "summary": "Say when you want to be left alone.",
+        "pictures": [{"url": "https://news.example.com/quiet.png", "alt": "A moon"}],
+        "url": "https://news.example.com/quiet",
+    }
+    return spec("", "product-news", template=_template("product-news", data), channels=["inbox"])
+
+
+def _template(name: str, data: dict[str, Any]) -> TemplateRef:
+    struct = Struct()
+    struct.update(data)
+    return TemplateRef(name=name, data=struct)
 
 
 def _step(title: str, hour: int, state: TimelineEntryState.ValueType) -> TimelineEntry:

@@ -1,16 +1,21 @@
 """The demo's server: a process of its own, on a port of its own, in a folder of its own."""
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tocsin_server.cli.failures import Failure
 
 START_TIMEOUT_S = 60
 STOP_TIMEOUT_S = 30
+LOGGED_CHANNELS = "email,push,sms,chat"
+"""Whose provider is the log."""
 _POLL_S = 0.02
 
 
@@ -33,6 +38,15 @@ class DemoServer:
         port_file = self.folder / "port"
         command = [sys.executable, "-m", "tocsin_server", "serve", "--listen", "127.0.0.1:0"]
         command += ["--database", str(self.folder / "tocsin.db"), "--port-file", str(port_file)]
+        # At this level the log shows the texts of what would be sent.
+        command += [
+            "--set",
+            f"log_channels={LOGGED_CHANNELS}",
+            "--log-level",
+            "debug",
+            "--log-format",
+            "json",
+        ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: ASYNC220, S603 (asyncio would kill it in the end; our own program)
                 command,
@@ -73,6 +87,14 @@ class DemoServer:
     def last_words(self) -> str:
         """The end of its log."""
         return self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
+
+    def log_lines(self) -> Iterator[dict[str, Any]]:
+        """What it has logged, oldest first."""
+        with self._log.open(encoding="utf-8") as lines:
+            for line in lines:
+                # Whatever else writes there, such as gRPC, does so in plain text.
+                if line.startswith("{"):
+                    yield json.loads(line)
 
     @property
     def _log(self) -> Path:
