@@ -1,7 +1,7 @@
 """Puts the example tenant into a server.
 
-A request's id is made of the run's name and of what the request says, where it is not safe to repeat by nature: the same
-run once more finds everything done, also where it was broken off, and a larger one only adds what is new.
+A request's id is made of the run's name and of what the request says, where it is not safe to repeat by nature: the
+same run once more finds everything done, also where it was broken off, and a larger one only adds what is new.
 """
 
 import asyncio
