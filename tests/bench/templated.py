@@ -89,17 +89,28 @@ def spec(recipient: str, number: int) -> NotificationSpec:
         made.template.CopyFrom(_ref("comment", data))
     elif kind == 4:
         made.attributes["order_id"] = f"{number % 1_000_000:09d}"
-        items = [{"name": "Notebook", "price": 12.5}, {"name": "Pencils", "price": 4.2}]
+        items = [
+            {"name": "Notebook", "price": number % 1_000 / 8},
+            {"name": "Pencils", "price": number % 700 / 10},
+        ]
         order = {"number": f"{number % 1_000_000:09d}", "currency": "EUR", "items": items}
         url = "https://shop.example.com/track"
         made.template.CopyFrom(
             _ref("order-shipped", {"order": order, "eta": "2027-03-04", "tracking_url": url})
         )
     elif kind == 5:
-        data = {"id": f"{number % 9_999}", "subject": "Expense report", "amount": 120, "currency": "EUR"}
+        data = {
+            "id": f"{number % 9_999}",
+            "subject": "Expense report",
+            "amount": number % 5_000,
+            "currency": "EUR",
+        }
         made.template.CopyFrom(_ref("approval", data))
     else:
-        projects = [{"name": f"Project {line}", "done": line, "share": 0.25 * line} for line in (1, 2, 3)]
+        projects = [
+            {"name": f"Project {line}", "done": line, "share": number * line % 100 / 100}
+            for line in (1, 2, 3)
+        ]
         made.template.CopyFrom(
             _ref("weekly-summary", {"items": projects, "url": "https://app.example.com/week"})
         )

@@ -66,6 +66,12 @@ async def test_a_larger_run_adds_to_a_smaller_one(cli: Cli, servers: Servers) ->
         assert len(await _everything(client)) == 1_100
 
 
+async def test_what_is_refused_is_told(cli: Cli, servers: Servers) -> None:
+    server = await servers.start({"TOCSIN_QUOTA_MAX_RECIPIENTS": "50"})
+    failed = await cli.at(server.address)("seed", "--recipients", "3000", code=1)
+    assert "QUOTA_EXCEEDED" in failed.err
+
+
 async def test_a_broadcast_to_a_seeded_tenant_reaches_whoever_wants_it(cli: Cli, servers: Servers) -> None:
     server = await servers.start()
     await cli.at(server.address)("seed", "--recipients", "300")

@@ -22,8 +22,8 @@ from tocsin_server.bootstrap.member import READY, Member
 from tocsin_server.bootstrap.port import held
 
 COMMANDS = ["serve", "demo", "seed", "send", "plan", "subscribe", "inbox", "notification", "mark", "status"]
-COMMANDS += ["sessions", "keys", "templates", "tenants", "recipients", "categories", "prefs", "migrate"]
-COMMANDS += ["epoch", "config", "bench"]
+COMMANDS += ["sessions", "keys", "templates", "tenants", "recipients", "topics", "broadcast", "categories"]
+COMMANDS += ["prefs", "migrate", "epoch", "config", "bench"]
 
 
 async def run(*arguments: str, cwd: Path) -> tuple[int | None, str, str]:

@@ -56,9 +56,12 @@ class Loader:
         """Raises TocsinError with the first thing that is refused."""
         await self._define()
         numbers = iter(range(self._count))
-        async with asyncio.TaskGroup() as group:
-            for _ in range(BATCHES_UNDER_WAY):
-                group.create_task(self._recipients(numbers))
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(BATCHES_UNDER_WAY):
+                    group.create_task(self._recipients(numbers))
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
         await self._join_topics()
         return self._loaded
 
