@@ -83,7 +83,7 @@ async def send_as_planned(
         if line.get("notification_id") == result.notification_id and "text" in line
     )
     seen(out, f"by {would['channel'].lower()} the provider `log` would have sent:")
-    out.console.print(Padding(Text(would["text"], style="cyan"), (0, 0, 0, 6)))
+    out.console.print(Padding(Text(would["text"], style="cyan"), (0, 0, 0, 6), expand=False))
 
 
 async def _until_sent(client: tocsin.Client, notification_id: str) -> GetNotificationResponse:
