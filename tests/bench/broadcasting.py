@@ -3,10 +3,9 @@
 import asyncio
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 from tests.bench.backbone import Backbone
 from tests.bench.http2 import Connection
@@ -72,21 +71,28 @@ async def broadcast(setting: Setting) -> list[Row]:
                 source.execute("VACUUM INTO ?", (str(copy),))
             return _on_sqlite(copy)
 
-        return await _measured(setting, "", server, bare)
+        return await _measured(setting, "", server, lambda: None, bare)
 
 
 async def broadcast_postgres(setting: Setting) -> list[Row]:
     """The same on Postgres, with Redis, where the bare SQL follows on the broadcast."""
     async with setting.backbone() as backbone, setting.server(backbone.settings) as server:
-        return await _measured(setting, ".postgres", server, lambda: _on_postgres(backbone))
+        return await _measured(setting, ".postgres", server, backbone.settle, lambda: _on_postgres(backbone))
 
 
-async def _measured(setting: Setting, suffix: str, server: ServerProcess, bare: Any) -> list[Row]:
+async def _measured(
+    setting: Setting,
+    suffix: str,
+    server: ServerProcess,
+    settle: Callable[[], None],
+    bare: Callable[[], float],
+) -> list[Row]:
     count = setting.by_size(100_000, 1_000_000)
     keys = [f"user-{number:07}" for number in range(count)]
     pairs, idle, meanwhile = [], [], []
     async with connections(server.address, 2) as (sending, asking):
-        await _settle(asking, keys)
+        await _fill(asking, keys)
+        settle()
         requests = Requests(keys[:SENDERS])
         for _ in range(setting.rounds):
             with undisturbed():
@@ -117,7 +123,7 @@ async def _measured(setting: Setting, suffix: str, server: ServerProcess, bare: 
     ]
 
 
-async def _settle(connection: Connection, keys: Sequence[str]) -> None:
+async def _fill(connection: Connection, keys: Sequence[str]) -> None:
     """Everybody, and the preferences of some."""
     await connection.unary(
         DEFINE, UpsertCategoryRequest(category=Category(category=CATEGORY)).SerializeToString()

@@ -7,6 +7,7 @@ import pytest
 
 from tests.contract.conftest import Refusal, Tocsin, reason, refused
 from tests.support.waiting import eventually
+from tocsin import connect
 from tocsin.v1 import recipient_service_pb2 as recipients
 from tocsin.v1 import topic_service_pb2 as pb
 
@@ -171,3 +172,14 @@ async def test_streams_of_members_do_not_wait_for_each_other(tocsin: Tocsin) -> 
     )
     assert sum(response.added_count for response in responses) == 100
     assert (await got(tocsin)).member_count == 100
+
+
+async def test_the_client_adds_a_thousand_at_a_time(tocsin: Tocsin) -> None:
+    async with connect(f"127.0.0.1:{tocsin.server.port}") as client:
+        await client.topics.create("news")
+        keys = [f"user-{number:04}" for number in range(2_005)]
+        assert await client.topics.add_members("news", iter(keys)) == 2_005
+        assert await client.topics.remove_members("news", keys[5:]) == 2_000
+        assert [each.recipient async for each in client.topics.members("news", page_size=2)] == keys[:5]
+        assert [each.member_count async for each in client.topics.all()] == [5]
+        assert (await client.topics.delete("news")).member_count == 5

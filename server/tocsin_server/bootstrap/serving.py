@@ -54,7 +54,7 @@ from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.engine import EngineUnusable
 from tocsin_server.store.sqlite.lock import StoreLocked
 from tocsin_server.store.store import Store, StoreOptions, open_store
-from tocsin_server.workers.broadcast import BroadcastWorker
+from tocsin_server.workers.broadcast import CHUNK_TIME, SHARED_CHUNK_TIME, BroadcastWorker
 from tocsin_server.workers.clock import ClockWorker
 from tocsin_server.workers.deliver import DeliverLimits, DeliverWorker
 from tocsin_server.workers.epoch import EpochWorker
@@ -301,7 +301,8 @@ async def bootstrap(
         epoch = EpochWorker(readers.facts, cursors, sessions.end_all)
         erasure = ErasureWorker(store.tenants, store.topics, writer, _micros(settings.sweep_interval))
         drafts = BroadcastDrafts(store.broadcasts, facts, templates, codec, clock, settings.max_content_bytes)
-        broadcast = BroadcastWorker(store.broadcasts, writer, drafts, clock)
+        chunk_time = SHARED_CHUNK_TIME if settings.database_url else CHUNK_TIME
+        broadcast = BroadcastWorker(store.broadcasts, writer, drafts, clock, chunk_time)
         workers = (timers, deliver, broadcast, erasure)
         for listener in (hub, bus, *workers, authenticator.on_commit, policy_watch.on_commit):
             writer.listen(listener)

@@ -4,19 +4,20 @@ A command says which tenant it belongs to, which request it answers and about ho
 is what is recorded under the request id, so that the same request gets the same answer.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 from typing import ClassVar, Generic, TypeVar
 
 from tocsin_server.domain.access import ApiKey
 from tocsin_server.domain.audience import Audience
-from tocsin_server.domain.bodies import ChannelBody
+from tocsin_server.domain.bodies import ChannelBody, overridden
 from tocsin_server.domain.broadcast import Broadcast, BroadcastState
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.cursor import Cursor
 from tocsin_server.domain.delivery import Attempted, Delivery
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Counts, InteractionKind, Mark
-from tocsin_server.domain.notification import Decision, Disposition, NotificationSpec
+from tocsin_server.domain.notification import ChannelOverride, Decision, Disposition, NotificationSpec
 from tocsin_server.domain.preferences import Preferences, PreferencesChange
 from tocsin_server.domain.recipient import Profile, Recipient
 from tocsin_server.domain.sending import Draft
@@ -24,7 +25,7 @@ from tocsin_server.domain.template import Template
 from tocsin_server.domain.tenant import Quotas, Tenant, TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.topic import Topic
-from tocsin_server.domain.value import Value
+from tocsin_server.domain.value import Value, replace
 
 Receipt = TypeVar("Receipt")
 
@@ -139,6 +140,10 @@ class ShownContent(Value, frozen=True):
     def size(self) -> int:
         """About how many bytes that is."""
         return len(self.content) + sum(body.size for body in self.bodies)
+
+    def overridden_by(self, overrides: Iterable[ChannelOverride]) -> "ShownContent":
+        """The same, with what a sender says for single channels."""
+        return replace(self, bodies=overridden(self.bodies, overrides)) if overrides else self
 
 
 class StoreNotification(Command[SendReceipt], frozen=True, kw_only=True):

@@ -88,7 +88,7 @@ class BroadcastDrafts:
                     tenant=tenant,
                     draft=drafted,
                     spec=spec,
-                    shown=shown,
+                    shown=shown.overridden_by(spec.overrides),
                     envelope=self._codec.envelope(drafted, spec),
                     trace=due.trace,
                     # Read a moment ago: what is said of a recipient meanwhile may as well come after it.

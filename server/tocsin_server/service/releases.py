@@ -10,7 +10,6 @@ from tocsin_server.domain.errors import DraftOutdated, TocsinError, Unavailable
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.sending import Facts, Kept, draft_again
 from tocsin_server.domain.time import Micros
-from tocsin_server.domain.value import replace
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.ports import Clock, KeptReader, Writer
 from tocsin_server.service.templates import Templates
@@ -93,7 +92,7 @@ class Releases:
             return None
         try:
             shown = await self._templates.shown(tenant, kept.spec, facts.recipient, now)
-            return replace(shown, bodies=overridden(shown.bodies, kept.spec.overrides))
+            return shown.overridden_by(kept.spec.overrides)
         except Unavailable:
             raise
         except TocsinError as error:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from tocsin_server.domain.access import Principal
-from tocsin_server.domain.bodies import overridden
 from tocsin_server.domain.commands import (
     Answer,
     Command,
@@ -20,7 +19,7 @@ from tocsin_server.domain.ids import RANDOM_BITS, notification_id, recipient_has
 from tocsin_server.domain.notification import NotificationSpec
 from tocsin_server.domain.sending import Facts, Plan, draft
 from tocsin_server.domain.time import Micros
-from tocsin_server.domain.value import Value, replace
+from tocsin_server.domain.value import Value
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.ports import Clock, Codec, PlanReader, Writer
@@ -185,9 +184,7 @@ class Sending:
             shown = ShownContent(request.content.shown)
         else:
             shown = await self._templates.shown(tenant, request.spec, facts.recipient, now)
-        overrides = request.spec.overrides
-        if overrides:
-            shown = replace(shown, bodies=overridden(shown.bodies, overrides))
+        shown = shown.overridden_by(request.spec.overrides)
         if shown.size > self._max_content_bytes:
             raise MessageTooLarge("The content is larger than allowed.", limit=self._max_content_bytes)
         return shown

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import msgpack
 
+from tocsin_server.domain.bodies import overridden
 from tocsin_server.domain.commands import (
     ENTRIES_PER_TRANSACTION,
     CancelNotifications,
@@ -19,7 +20,7 @@ from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.inbox import Attention, Status, shelf_of, status_of
 from tocsin_server.domain.notification import Event, EventKind, NotificationSpec, NotificationState
 from tocsin_server.domain.value import replace
-from tocsin_server.store.deliveries import drop_bodies
+from tocsin_server.store.deliveries import replace_bodies
 from tocsin_server.store.entries import (
     EntryRow,
     drop_contents,
@@ -115,7 +116,9 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
     (content_id,) = transaction.add_contents((command.content,))
     drop_contents(transaction.connection, (row,))
     if row.has_deliveries:
-        drop_bodies(transaction, row.tenant, row.id)
+        spec = _kept_spec(transaction, row)
+        bodies = overridden((), spec.overrides) if spec is not None else ()
+        replace_bodies(transaction, row.tenant, row.id, bodies)
     after = replace(row, content_id=content_id, change_time=transaction.now)
     inbox = transaction.inbox(row.tenant, row.recipient)
     if row.status is None or inbox is None:
@@ -138,7 +141,13 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
 
 def _show_as_revised(transaction: Transaction, row: EntryRow) -> None:
     """When it is due, what it was revised to is shown, rather than its template once more."""
+    spec = _kept_spec(transaction, row)
+    if spec is not None:
+        packed = msgpack.encode(replace(spec, template=None))
+        transaction.connection.execute(_UPDATE_SPEC, (packed, row.pk))
+
+
+def _kept_spec(transaction: Transaction, row: EntryRow) -> NotificationSpec | None:
+    """What was said, where that was kept."""
     (packed,) = transaction.connection.execute(_SELECT_SPEC, (row.pk,)).fetchone()
-    if packed is not None:
-        spec = replace(msgpack.decode(packed, type=NotificationSpec), template=None)
-        transaction.connection.execute(_UPDATE_SPEC, (msgpack.encode(spec), row.pk))
+    return None if packed is None else msgpack.decode(packed, type=NotificationSpec)

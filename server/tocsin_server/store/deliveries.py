@@ -1,6 +1,6 @@
 """Deliveries as rows: planned, claimed, recorded, and closed or removed with their notification."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import Any
 
 from msgspec import msgpack
@@ -128,13 +128,29 @@ def close_deliveries(
     _drop_bodies(transaction.connection, [delivery.body_id for delivery in found])
 
 
-def drop_bodies(transaction: Transaction, tenant: str, id: bytes) -> None:
-    """Has deliveries that have not gone out show the content of their notification, as it is by now."""
-    found = [
-        _delivery(row) for row in transaction.connection.rows_in(_LOCK_BY_NOTIFICATION, (tenant,), (id,))
-    ]
-    _write(transaction.connection, [replace(delivery, body_id=None) for delivery in found])
+def replace_bodies(transaction: Transaction, tenant: str, id: bytes, bodies: Sequence[ChannelBody]) -> None:
+    """Has deliveries that have not gone out show the content of their notification, as it is by now, but for what
+    these bodies say."""
+    rows = transaction.connection.rows_in(_LOCK_BY_NOTIFICATION, (tenant,), (id,))
+    found = [_delivery(row) for row in rows]
+    open = {delivery.channel for delivery in found if delivery.state in OPEN}
+    ids = add_bodies(transaction, bodies, open)
+    _write(
+        transaction.connection,
+        [replace(delivery, body_id=ids.get(delivery.channel)) for delivery in found],
+    )
     _drop_bodies(transaction.connection, [delivery.body_id for delivery in found])
+
+
+def add_bodies(
+    transaction: Transaction, bodies: Iterable[ChannelBody], channels: Container[Channel]
+) -> dict[Channel, int]:
+    """Stores what these channels show of their own; the ids of the contents."""
+    used = [body for body in bodies if body.channel in channels]
+    if not used:
+        return {}
+    ids = transaction.add_contents([msgpack.encode(body) for body in used])
+    return dict(zip((body.channel for body in used), ids, strict=True))
 
 
 def remove_deliveries(connection: Connection, tenant: str, ids: Sequence[bytes]) -> None:

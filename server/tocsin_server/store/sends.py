@@ -9,11 +9,11 @@ from tocsin_server.domain.commands import SendReceipt, ShownContent, StoreNotifi
 from tocsin_server.domain.delivery import NewDelivery
 from tocsin_server.domain.errors import DraftOutdated, QuotaExceeded, TocsinError
 from tocsin_server.domain.inbox import InboxChange, Status
-from tocsin_server.domain.notification import Channel, Disposition, Event, EventKind, NotificationState
+from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
 from tocsin_server.domain.sending import Draft, Plan
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
-from tocsin_server.store.deliveries import add_deliveries
+from tocsin_server.store.deliveries import add_bodies, add_deliveries
 from tocsin_server.store.settling import Settling
 from tocsin_server.store.sql import Insert
 from tocsin_server.store.transaction import Transaction
@@ -184,7 +184,7 @@ def announce_entry(
 
 def send_out(transaction: Transaction, draft: Draft, plan: Plan, shown: ShownContent) -> None:
     """Writes a plan's deliveries, what they show where that differs, and timers for those that wait."""
-    body_ids = add_bodies(transaction, plan, shown)
+    body_ids = add_bodies(transaction, shown.bodies, {planned.channel for planned in plan.deliveries})
     add_deliveries(
         transaction,
         [
@@ -210,13 +210,3 @@ def release_later(transaction: Transaction, draft: Draft, plan: Plan) -> None:
     """A timer for each time at which deferred deliveries meet the rules again."""
     for due_time in sorted({planned.due_time for planned in plan.deliveries if planned.deferred}):
         transaction.add_timer(draft.tenant, TimerKind.RELEASE, due_time, draft.recipient, draft.id)
-
-
-def add_bodies(transaction: Transaction, plan: Plan, shown: ShownContent) -> dict[Channel, int]:
-    """Stores what the channels that are used show of their own; the ids of the contents."""
-    used = {planned.channel for planned in plan.deliveries}
-    bodies = [body for body in shown.bodies if body.channel in used]
-    if not bodies:
-        return {}
-    ids = transaction.add_contents([msgpack.encode(body) for body in bodies])
-    return dict(zip((body.channel for body in bodies), ids, strict=True))

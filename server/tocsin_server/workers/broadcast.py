@@ -30,7 +30,10 @@ from tocsin_server.service.drafting import BroadcastDrafts
 from tocsin_server.service.ports import BroadcastReader, Clock, Committed, DueBroadcast, Writer
 
 CHUNK_TIME: Micros = 3_000
-"""Of the writer, that a chunk should take."""
+"""That a chunk should take where everybody waits for the only writer."""
+
+SHARED_CHUNK_TIME: Micros = 25_000
+"""And where others write meanwhile, and each statement is a message to another machine."""
 
 LEAST_RECIPIENTS = 50
 MOST_RECIPIENTS = 10_000
@@ -74,12 +77,18 @@ class BroadcastWorker:
     """Run `run` as a task."""
 
     def __init__(
-        self, reader: BroadcastReader, writer: Writer, drafts: BroadcastDrafts, clock: Clock
+        self,
+        reader: BroadcastReader,
+        writer: Writer,
+        drafts: BroadcastDrafts,
+        clock: Clock,
+        chunk_time: Micros = CHUNK_TIME,
     ) -> None:
         self._reader = reader
         self._writer = writer
         self._drafts = drafts
         self._clock = clock
+        self._chunk_time = chunk_time
         self._runs: dict[bytes, _Run] = {}
         self._changed = asyncio.Event()
 
@@ -153,7 +162,7 @@ class BroadcastWorker:
             command = await self._drafts.of_recipients(due, receipt, limit)
             receipt = await self._submit(replace(command, targeted=targeted))
         elif receipt.taken == limit:
-            _adapt(run, receipt)
+            _adapt(run, receipt, self._chunk_time)
         if not receipt.taken and not receipt.state.final:
             # Another replica is at it.
             await asyncio.sleep(PAUSE_SECONDS)
@@ -212,7 +221,7 @@ class BroadcastWorker:
         return min(max((next_time - self._clock.now()) / SECOND, 0.0), LONGEST_SLEEP_SECONDS)
 
 
-def _adapt(run: _Run, receipt: ChunkReceipt) -> None:
+def _adapt(run: _Run, receipt: ChunkReceipt, chunk_time: Micros) -> None:
     """Towards as many recipients as can be had for the time of a chunk; at most twice as many as last time."""
-    wanted = receipt.taken * CHUNK_TIME // max(receipt.time, 1)
+    wanted = receipt.taken * chunk_time // max(receipt.time, 1)
     run.limit = min(max(wanted, LEAST_RECIPIENTS), 2 * receipt.taken, MOST_RECIPIENTS)

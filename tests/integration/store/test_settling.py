@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.broadcasting import Station
 from tests.support.contents import simple
 from tests.support.senders import UNLIMITED, releases_on, sending_on
 from tests.support.stores import START, TurnedClock
@@ -117,6 +118,13 @@ class House:
         entry = await self.store.readers.notification("default", result.receipt.notification_id)
         assert entry is not None
         return NotificationState(entry.state)
+
+    async def claimed_bodies(self) -> dict[str, ChannelBody | None]:
+        """What is stored for the addresses that something goes out to now."""
+        claim = ClaimDeliveries(tenant="", limit=10, lease=MINUTE)
+        (answer,) = await self.store.writer.submit([claim])
+        assert not isinstance(answer, Exception), answer
+        return {claimed.delivery.address: claimed.body for claimed in answer.receipt.deliveries}
 
     async def write(self, command: Command[Any]) -> None:
         (answer,) = await self.store.writer.submit([command])
@@ -370,12 +378,20 @@ async def test_what_a_sender_says_for_a_channel_is_kept_for_it(
         by_channel.setdefault(delivery.channel, set()).add(delivery.body_id)
     assert by_channel[Channel.EMAIL] == {None}
     assert len(by_channel[Channel.PUSH]) == 1
-    claim = ClaimDeliveries(tenant="", limit=10, lease=MINUTE)
-    (answer,) = await house.store.writer.submit([claim])
-    assert not isinstance(answer, Exception)
-    bodies = {claimed.delivery.address: claimed.body for claimed in answer.receipt.deliveries}
     siren = ChannelBody(Channel.PUSH, sound="siren")
-    assert bodies == {"phone": siren, "tablet": siren, "ada@example.com": None}
+    assert await house.claimed_bodies() == {"phone": siren, "tablet": siren, "ada@example.com": None}
+
+
+async def test_what_a_broadcast_says_for_a_channel_goes_out_on_it(house: House, clock: TurnedClock) -> None:
+    await house.know(MAIL)
+    spec = NotificationSpec(
+        "",
+        "orders",
+        channels=(Channel.INBOX, Channel.EMAIL),
+        overrides=(ChannelOverride(Channel.EMAIL, subject="To you"),),
+    )
+    await Station(house.store, clock, providers=PROVIDERS).delivered(spec=spec)
+    assert await house.claimed_bodies() == {"ada@example.com": ChannelBody(Channel.EMAIL, "To you")}
 
 
 # --- plans ------------------------------------------------------------------------------------------------------------

@@ -88,7 +88,6 @@ from tocsin.v1.tenant_service_pb2 import (
     Tenant,
     UpdateQuotasResponse,
 )
-from tocsin.v1.topic_service_pb2 import AddMembersResponse, RemoveMembersResponse
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ACME = Tenant(tenant="acme")
@@ -447,18 +446,7 @@ def test_every_public_name_exists() -> None:
     assert [name for name in tocsin.__all__ if not hasattr(tocsin, name)] == []
 
 
-# --- topics and broadcasts --------------------------------------------------------------------------------------------
-
-
-async def test_members_are_added_a_thousand_at_a_time(client: tocsin.Client, server: FakeServer) -> None:
-    answers = [AddMembersResponse(added_count=count) for count in (1_000, 1_000, 5)]
-    server.answer("AddMembers", *answers)
-    server.answer("RemoveMembers", RemoveMembersResponse(removed_count=1))
-    assert await client.topics.add_members("news", (f"r{number}" for number in range(2_005))) == 2_005
-    requests = server.requests["AddMembers"]
-    assert [len(request.recipients) for request in requests] == [1_000, 1_000, 5]
-    assert len({request.request_id for request in requests}) == 3
-    assert await client.topics.remove_members("news", ["ada"]) == 1
+# --- broadcasts -------------------------------------------------------------------------------------------------------
 
 
 async def test_a_broadcast_is_watched_to_its_end(client: tocsin.Client, server: FakeServer) -> None:
