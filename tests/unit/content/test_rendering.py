@@ -213,6 +213,18 @@ def test_filters(source: str, shown: str) -> None:
         ("{{ 0.256 | percent }}/{{ 0.256 | percent: 1 }}", "en", "26%/25.6%"),
         ("{{ 12.5 | currency: 'EUR' }}", "de", "12,50\xa0€"),
         ("{{ 12.5 | currency: 'JPY' }}", "en", "¥12"),
+        # What was written is kept by locale, currency and digits: nothing takes another's place.
+        (
+            "{{ 12.5 | currency: 'EUR' }} {{ 12.5 | currency: 'USD' }} {{ 12.5 | number }}",
+            "en",
+            "€12.50 $12.50 12.5",
+        ),
+        (
+            "{{ 0.5 | number }} {{ 0.5 | percent }} {{ 0.5 | percent: 1 }} {{ 0.5 | number: 1 }}",
+            "de",
+            "0,5 50\xa0% 50,0\xa0% 0,5",
+        ),
+        ("{{ 0.0 | number }} {{ '-0.0' | number }} {{ 0 | number }}", "en", "0 0 0"),
         ("{{ 1 | plural: one: '# item', other: '# items' }}", "en", "1 item"),
         ("{{ 1200 | plural: one: '# item', other: '# items' }}", "en", "1,200 items"),
         ("{{ 3 | plural: one: 'a', few: 'b', many: 'c', other: 'd' }}", "pl", "b"),
