@@ -149,7 +149,12 @@ async def test_without_postgres_calls_are_refused(fleet: Fleet) -> None:
                 SendRequest(request_id="r", notification=item.notification), timeout=20
             )
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
-    assert (await component(fleet.addresses[0], "storage")).state == system.COMPONENT_STATE_DOWN
+
+    async def shown() -> bool:
+        return (await component(fleet.addresses[0], "storage")).state == system.COMPONENT_STATE_DOWN
+
+    # A read that fails refuses the call as well; the next write, of health's at the latest, shows it.
+    await eventually(shown, "the storage to be shown as down")
 
 
 async def test_replicas_are_restarted_one_after_the_other(fleet: Fleet, rng: random.Random) -> None:
