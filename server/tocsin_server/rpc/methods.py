@@ -9,6 +9,7 @@ from google.protobuf.message import Message
 
 from tocsin_server.domain.access import Scope
 from tocsin_server.rpc.context import CallContext
+from tocsin_server.rpc.gathering import Serve
 from tocsin_server.rpc.streams import MessageStream
 
 
@@ -18,6 +19,14 @@ class Unary:
 
     scope: Scope
     serve: Callable[[Any, CallContext], Awaitable[Message | bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """An RPC with one request and one response, of which those that come at about the same time are served together."""
+
+    scope: Scope
+    serve: Serve
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +52,5 @@ class Servicer(Protocol):
     def service(self) -> ServiceDescriptor:
         """The service in the contract."""
 
-    def methods(self) -> Mapping[str, Unary | Streaming | ByToken]:
+    def methods(self) -> Mapping[str, Unary | Gathered | Streaming | ByToken]:
         """Every RPC of the service by its name."""

@@ -24,7 +24,8 @@ from tocsin_server.domain.errors import FeatureNotBuilt, MalformedRequest, Messa
 from tocsin_server.rpc.admission import Admission
 from tocsin_server.rpc.context import Authenticator, CallContext, CallRecord, Telemetry
 from tocsin_server.rpc.errors import abort, code_of, internal
-from tocsin_server.rpc.methods import ByToken, Servicer, Streaming, Unary
+from tocsin_server.rpc.gathering import Gathering
+from tocsin_server.rpc.methods import ByToken, Gathered, Servicer, Streaming, Unary
 from tocsin_server.rpc.streams import Context, Handler, MessageStream, Patience
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.tracing import parse_trace_parent
@@ -68,6 +69,8 @@ class Pipeline:
                 match methods[rpc.name]:
                     case Unary() | ByToken() as method:
                         handlers[path] = self._unary(path, request, method)
+                    case Gathered() as method:
+                        handlers[path] = self._gathered(path, request, method)
                     case Streaming() as method:
                         handlers[path] = self._streaming(path, request, method)
         return handlers
@@ -94,11 +97,26 @@ class Pipeline:
                         caller = _call(context, NOBODY, trace_parent)
                     else:
                         caller = self._caller(context, authorization, trace_parent, method.scope)
-                    raw = await patience.read(context)
-                    if raw is None:
-                        raise MalformedRequest("The call has no request.")
+                    raw = await _request(patience, context)
                     response = await method.serve(self._accept(request, raw), caller)
                     return response if isinstance(response, bytes) else response.SerializeToString()
+                finally:
+                    admission.leave_call()
+
+            return await self._run(path, context, serve)
+
+        return grpc.stream_unary_rpc_method_handler(call)
+
+    def _gathered(self, path: str, request: type[Message], method: Gathered) -> Handler:
+        admission, patience = self._admission, self._patience
+        gathering = Gathering(lambda raw: self._accept(request, raw), method.serve)
+
+        async def call(_requests: object, context: Context) -> bytes:
+            async def serve(authorization: str | None, trace_parent: str) -> bytes:
+                admission.enter_call()
+                try:
+                    caller = self._caller(context, authorization, trace_parent, method.scope)
+                    return await gathering.answer(await _request(patience, context), caller)
                 finally:
                     admission.leave_call()
 
@@ -188,3 +206,11 @@ def _call(context: Context, principal: Principal, trace_parent: str) -> CallCont
     remaining = cast("float | None", context.time_remaining())
     deadline = None if remaining is None else time.monotonic() + remaining
     return CallContext(principal, trace_parent, deadline, context.peer())
+
+
+async def _request(patience: Patience, context: Context) -> bytes:
+    """The one request of a call. Raises MalformedRequest, RequestTimeout."""
+    raw = await patience.read(context)
+    if raw is None:
+        raise MalformedRequest("The call has no request.")
+    return raw

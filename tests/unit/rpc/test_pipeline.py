@@ -202,13 +202,26 @@ async def test_a_defect_is_logged_and_not_told(served: Served) -> None:
 
 async def test_who_leaves_ends_the_call(served: Served) -> None:
     served.sending.gate.clear()
-    call = asyncio.ensure_future(served.raw("Send", RAW))
+    batch = notifications.SendBatchRequest(items=[notifications.SendItem.FromString(RAW)])
+    call = asyncio.ensure_future(served.raw("SendBatch", batch.SerializeToString()))
     await eventually(lambda: served.sending.calls, "the call")
     with capture_logs() as logs:
         call.cancel()
         await eventually(lambda: served.sending.cancelled, "the end of the call")
     await eventually(lambda: served.rpc.admission.calls == 0, "the way out")
     assert logs == []
+
+
+async def test_who_leaves_a_call_that_is_served_with_others_leaves_them_alone(served: Served) -> None:
+    served.sending.gate.clear()
+    leaving, staying = [asyncio.ensure_future(served.raw("Send", RAW)) for _ in range(2)]
+    await eventually(lambda: served.sending.calls, "the calls")
+    with capture_logs() as logs:
+        leaving.cancel()
+        await eventually(lambda: served.rpc.admission.calls == 1, "the way out")
+    assert (logs, served.sending.cancelled) == ([], 0)
+    served.sending.gate.set()
+    assert await staying
 
 
 async def test_no_more_calls_are_served_at_once_than_allowed() -> None:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from tocsin.v1 import notification_service_pb2 as pb
-from tocsin_server.domain.access import Scope
+from tocsin_server.domain.access import Principal, Scope
 from tocsin_server.domain.entry import StoredEntry
 from tocsin_server.domain.errors import TocsinError
 from tocsin_server.domain.ids import parse_id
@@ -19,7 +19,7 @@ from tocsin_server.rpc.convert.sending import (
     plan_request_from,
     send_request_from,
 )
-from tocsin_server.rpc.methods import Streaming, Unary
+from tocsin_server.rpc.methods import Gathered, Streaming, Unary
 from tocsin_server.rpc.streams import MessageStream
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.notifications import Notifications
@@ -28,6 +28,9 @@ from tocsin_server.service.sending import Sending, SendRequest
 
 _READ_AHEAD = 8
 """Messages of a SendStream that are under way at once: enough that the writer always has the next ones."""
+
+_DEADLINE_STEP_S = 0.01
+"""Deadlines of calls that are served together are the same up to this."""
 
 
 class NotificationServicer:
@@ -50,10 +53,10 @@ class NotificationServicer:
         self._admission = admission
         self._answers = SendAnswers()
 
-    def methods(self) -> Mapping[str, Unary | Streaming]:
+    def methods(self) -> Mapping[str, Unary | Gathered | Streaming]:
         """Every RPC with the scope that it needs."""
         return {
-            "Send": Unary(Scope.SEND, self.send),
+            "Send": Gathered(Scope.SEND, self.send),
             "SendBatch": Unary(Scope.SEND, self.send_batch),
             "SendStream": Streaming(Scope.SEND, self.send_stream),
             "PlanSend": Unary(Scope.SEND, self.plan),
@@ -63,15 +66,37 @@ class NotificationServicer:
             "ReviseNotification": Unary(Scope.SEND, self.revise),
         }
 
-    async def send(self, request: pb.SendRequest, call: CallContext) -> bytes:
-        """One notification."""
-        asked = send_request_from(request)
-        (result,) = await self._sending.send(
-            call.principal, (asked,), trace_parent=call.trace_parent, deadline=call.deadline
+    async def send(self, calls: Sequence[tuple[pb.SendRequest, CallContext]]) -> list[bytes | TocsinError]:
+        """One notification a call."""
+        answers: dict[int, bytes | TocsinError] = {}
+        alike: dict[tuple[Principal, str, float | None], dict[int, SendRequest]] = {}
+        for place, (request, call) in enumerate(calls):
+            try:
+                asked = send_request_from(request)
+            except TocsinError as error:
+                answers[place] = error.with_traceback(None)
+                continue
+            sender = (call.principal, call.trace_parent, _rounded(call.deadline))
+            alike.setdefault(sender, {})[place] = asked
+        for sent in await asyncio.gather(*(self._send_alike(*each, asked) for each, asked in alike.items())):
+            answers |= sent
+        return [answers[place] for place in range(len(calls))]
+
+    async def _send_alike(
+        self,
+        principal: Principal,
+        trace_parent: str,
+        deadline: float | None,
+        asked: Mapping[int, SendRequest],
+    ) -> dict[int, bytes | TocsinError]:
+        """The answers to requests of one sender, by their places."""
+        results = await self._sending.send(
+            principal, list(asked.values()), trace_parent=trace_parent, deadline=deadline
         )
-        if isinstance(result, TocsinError):
-            raise result
-        return self._answers.one(result)
+        return {
+            place: result if isinstance(result, TocsinError) else self._answers.one(result)
+            for place, result in zip(asked, results, strict=True)
+        }
 
     async def send_batch(self, request: pb.SendBatchRequest, call: CallContext) -> bytes:
         """Many notifications."""
@@ -182,3 +207,8 @@ class NotificationServicer:
 
     def _encode(self, entry: StoredEntry) -> bytes:
         return self._codec.stored_notification(entry, with_trace=True)
+
+
+def _rounded(deadline: float | None) -> float | None:
+    """Down, as nothing is to be written after it."""
+    return None if deadline is None else deadline // _DEADLINE_STEP_S * _DEADLINE_STEP_S
