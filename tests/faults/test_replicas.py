@@ -153,7 +153,7 @@ async def test_without_postgres_calls_are_refused(fleet: Fleet) -> None:
     async def shown() -> bool:
         return (await component(fleet.addresses[0], "storage")).state == system.COMPONENT_STATE_DOWN
 
-    # A read that fails refuses the call as well; the next write, of health's at the latest, shows it.
+    # What refuses the call may be a read as well as a write.
     await eventually(shown, "the storage to be shown as down")
 
 

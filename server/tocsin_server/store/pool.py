@@ -16,8 +16,12 @@ Result = TypeVar("Result")
 class ReadPool:
     """Runs functions of a connection on reader threads: nothing waits for the writer, and nothing blocks the loop."""
 
-    def __init__(self, engine: Engine, threads: int) -> None:
+    def __init__(
+        self, engine: Engine, threads: int, on_unavailable: Callable[[str], None] = lambda detail: None
+    ) -> None:
+        """`on_unavailable` is told what was wrong, in a reader's thread."""
         self._engine = engine
+        self._on_unavailable = on_unavailable
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="reader")
         self._own = threading.local()
         self._connections: set[Connection] = set()
@@ -55,6 +59,7 @@ class ReadPool:
                 raise
         except Exception as error:
             if self._engine.is_unavailable(error):
+                self._on_unavailable(str(error))
                 raise StorageUnavailable(detail=str(error)) from error
             raise
 

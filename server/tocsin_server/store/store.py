@@ -103,7 +103,7 @@ class StoreOptions:
     """The inboxes of whose new entries somebody hears; None: all of them."""
     on_group: Callable[[GroupReport], None] = lambda report: None
     on_storage_error: Callable[[str], None] = lambda detail: None
-    """Told after every transaction: what was wrong, or nothing."""
+    """Told after every transaction what was wrong, or nothing; and what was wrong with a read. In their threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ async def open_store(options: StoreOptions, clock: Clock) -> AsyncIterator[Store
     engine = open_engine(options, clock)
     with engine.alone():
         engine.prepare()
-        pool = ReadPool(engine, options.reader_threads)
+        pool = ReadPool(engine, options.reader_threads, options.on_storage_error)
         readers = Readers(pool, clock)
         writer = GroupCommitWriter(
             engine,
