@@ -101,7 +101,11 @@ class Follower:
 
     async def until(self, look: Callable[["Follower"], object], what: str) -> None:
         """Waits for something to have come."""
-        await eventually(lambda: bool(look(self)), f"{what}; came: {self.events}", within_s=20)
+        try:
+            await eventually(lambda: bool(look(self)), what, within_s=20)
+        except TimeoutError as error:
+            error.add_note(f"came: {self.events}")
+            raise
 
     async def has(self, *revisions: int, recipient: str = "ada") -> None:
         """Waits for exactly these entries to have come, in this order."""
