@@ -560,11 +560,12 @@ class FireTimer(Command[bool], frozen=True, kw_only=True):
 
     timer: Timer
     draft: Draft | None = None
-    """Of what was SCHEDULED, or of the channels that were deferred; None where nothing is to be decided."""
+    """Of what was SCHEDULED, or of the channels that were deferred; None where nothing is to be decided, or the
+    notification is gone: as long as it is kept it can be drafted, whatever its state."""
     until: Micros = 0
     """Deliveries that were deferred until then at the latest are in the draft."""
     shown: ShownContent | None = None
-    """What is shown instead of what was kept."""
+    """What is shown instead of what was kept, but for what was revised meanwhile."""
     bodies: tuple[ChannelBody, ...] = ()
     """What channels show of their own where what was kept is shown."""
     any_profile: bool = False
