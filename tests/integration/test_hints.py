@@ -20,7 +20,7 @@ from tocsin.v1.inbox_service_pb2 import InboxEvent
 from tocsin_server.domain.commands import ByIds
 from tocsin_server.domain.inbox import InboxChange, InboxErased, Mark
 from tocsin_server.domain.time import MINUTE, SECOND
-from tocsin_server.service import session
+from tocsin_server.service import live
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.placing import Start
 from tocsin_server.service.ports import Committed
@@ -71,7 +71,7 @@ def rng(request: pytest.FixtureRequest) -> random.Random:
 @pytest.fixture(autouse=True)
 def small_messages(monkeypatch: pytest.MonkeyPatch, rng: random.Random) -> None:
     """Some sessions send what has gathered in many small messages, between which hints come and reads end."""
-    monkeypatch.setattr(session, "ENTRIES_PER_MESSAGE", rng.choice([1, 3, 500]))
+    monkeypatch.setattr(live, "ENTRIES_PER_MESSAGE", rng.choice([1, 3, 500]))
 
 
 @asynccontextmanager

@@ -36,7 +36,7 @@ from tocsin_server.domain.errors import NotificationFinal
 from tocsin_server.domain.ids import parse_id
 from tocsin_server.domain.inbox import Mark, Status
 from tocsin_server.domain.time import DAY, HOUR, MINUTE, Micros
-from tocsin_server.service import session
+from tocsin_server.service import live
 from tocsin_server.service.placing import Start
 
 T = TypeVar("T")
@@ -99,7 +99,7 @@ class InboxMachine(RuleBasedStateMachine):
         buffer_bytes=st.sampled_from([600, 1 << 20]), entries_per_message=st.sampled_from([1, 3, 500])
     )
     def open(self, buffer_bytes: int, entries_per_message: int) -> None:
-        self.patch.setattr(session, "ENTRIES_PER_MESSAGE", entries_per_message)
+        self.patch.setattr(live, "ENTRIES_PER_MESSAGE", entries_per_message)
 
         async def opened() -> None:
             url = self.stack.enter_context(self.database)
@@ -397,7 +397,7 @@ class InboxMachine(RuleBasedStateMachine):
 
         def there() -> bool:
             position = follower.session.positions[client.recipient]
-            if position.behind or not position.placed or follower.session._buffer:
+            if position.behind or not position.placed or follower.session.buffered_bytes:
                 return False
             if inbox is None:
                 return position.incarnation is None

@@ -27,6 +27,7 @@ from tocsin_server.service.placing import Placing, Start
 from tocsin_server.service.ports import InboxReader
 from tocsin_server.service.session import Session, SessionKind, SessionOptions, SessionParts
 from tocsin_server.service.sessions import Sessions, StreamLimits
+from tocsin_server.service.tracing import Tracing
 from tocsin_server.store.store import Store
 
 ANYONE = Principal(DEFAULT_TENANT, "key", frozenset(Scope))
@@ -159,6 +160,7 @@ class Exchange:
         buffer_bytes: int = 1 << 20,
         reader: InboxReader | None = None,
         fleet: Fleet | None = None,
+        tracing: Tracing | None = None,
         instance: str = "test",
     ) -> None:
         self.store = store
@@ -182,7 +184,7 @@ class Exchange:
             clock=clock,
             placing=Placing(reader, store.writer, self.cursors),
             metrics=metrics,
-            tracing=None,
+            tracing=tracing,
             buffer_bytes=buffer_bytes,
         )
         self.sessions = Sessions(
@@ -240,10 +242,15 @@ class Exchange:
 
 @asynccontextmanager
 async def exchange(
-    store: Store, clock: TurnedClock, *, buffer_bytes: int = 1 << 20, reader: InboxReader | None = None
+    store: Store,
+    clock: TurnedClock,
+    *,
+    buffer_bytes: int = 1 << 20,
+    reader: InboxReader | None = None,
+    tracing: Tracing | None = None,
 ) -> AsyncIterator[Exchange]:
     """An exchange whose hub hears of the store's commits."""
-    opened = Exchange(store, clock, buffer_bytes=buffer_bytes, reader=reader)
+    opened = Exchange(store, clock, buffer_bytes=buffer_bytes, reader=reader, tracing=tracing)
     store.writer.listen(opened.hub)
     try:
         yield opened

@@ -18,12 +18,13 @@ from tocsin_server.domain.errors import (
     LimitReached,
     TocsinError,
 )
-from tocsin_server.domain.inbox import Inbox, InboxChange
+from tocsin_server.domain.inbox import Inbox
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.catchup import CatchUp
 from tocsin_server.service.credit import Credit
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.hub import Hub
+from tocsin_server.service.live import LiveBuffer
 from tocsin_server.service.metrics import Metrics
 from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Placing, Start, Subscription
@@ -34,8 +35,6 @@ from tocsin_server.service.tracing import Tracing, link_deliveries
 
 LISTED_RECIPIENTS = 10
 """So many of a session's recipients are named where sessions are listed."""
-ENTRIES_PER_MESSAGE = 250
-"""What has gathered goes out in messages of so many: making one takes milliseconds, in which nothing else runs."""
 
 
 class SessionKind(IntEnum):
@@ -99,17 +98,24 @@ class Session:
         self.create_time = parts.clock.now()
         self.positions: dict[str, Position] = {}
         self.sent_count = 0
-        self.drop_count = 0
-        self.buffered_bytes = 0
         self.credit = Credit(options.max_in_flight)
         self.stalled_since: Micros | None = None
         self._parts = parts
         self._on_close = on_close
         self._tenant = principal.tenant
-        self._with_trace = not principal.end_user
-        self._categories = frozenset(options.categories)
-        self._buffer: list[tuple[Position, Offered]] = []
         self._reports = Reports(parts.codec, options.heartbeat_interval, time.monotonic())
+        with_trace = not principal.end_user
+        self._live = LiveBuffer(
+            frozenset(options.categories),
+            parts.codec,
+            self._reports,
+            self.credit,
+            parts.metrics,
+            with_trace=with_trace,
+            keeps_traces=parts.tracing is not None,
+            max_bytes=parts.buffer_bytes,
+            on_left=self._fall_behind,
+        )
         self._catch_up = CatchUp(
             Subscription(principal.tenant, options.consumer, options.categories, options.start),
             parts.reader,
@@ -118,7 +124,7 @@ class Session:
             parts.codec,
             self._reports,
             self.credit,
-            with_trace=self._with_trace,
+            with_trace=with_trace,
             max_bytes=parts.buffer_bytes,
             on_found=self._wake,
         )
@@ -225,6 +231,16 @@ class Session:
         )
 
     @property
+    def buffered_bytes(self) -> int:
+        """What has gathered and is not sent."""
+        return self._live.bytes
+
+    @property
+    def drop_count(self) -> int:
+        """How often so much had gathered that it was left to storage."""
+        return self._live.drop_count
+
+    @property
     def behind_count(self) -> int:
         """Recipients that are being served from storage."""
         return len(self._catch_up)
@@ -243,7 +259,7 @@ class Session:
             return
         position.head = revision
         if known and revision == position.taken + 1 and change.content is not None:
-            self._take(position, offered, change)
+            self._live.put(position, offered)
         else:
             self._fall_behind(position)
         waiter = self._waiter
@@ -285,7 +301,7 @@ class Session:
             await self._wait()
         yield self._parts.codec.opening(self.id)
         while True:
-            sent, buffer = self.sent_count, self._buffer
+            sent = self.sent_count
             message = self._next_message()
             if not message:
                 await self._wait()
@@ -295,9 +311,7 @@ class Session:
             metrics.live_pushes += count
             span = None
             if tracing is not None:
-                taken = buffer[: len(buffer) - len(self._buffer)]
-                traces = [offered.change.trace for _, offered in taken] + self._catch_up.traces
-                span = link_deliveries(tracing, traces, count)
+                span = link_deliveries(tracing, self._live.traces + self._catch_up.traces, count)
             yield message
             if span is not None:
                 span.end()
@@ -306,15 +320,17 @@ class Session:
         """Whatever has gathered; empty when there is nothing to say."""
         if self._end is not None:
             raise self._end
-        events = self._take_buffer() if self._buffer else []
+        now = self._parts.clock.now()
+        # What was read from storage follows on all that has gathered, and so must not overtake it.
+        events = self._live.take(now, whole=self._catch_up.has_found)
         stored = self._catch_up.take()
         self.sent_count += len(events) + len(stored)
         events += stored
-        events += self._reports.take(time.monotonic(), self._parts.clock.now())
+        events += self._reports.take(time.monotonic(), now)
         # The next read goes on while this message is being written.
         self._catch_up.start_reading()
         stalled = self._catch_up.stalled
-        self.stalled_since = (self.stalled_since or self._parts.clock.now()) if stalled else None
+        self.stalled_since = (self.stalled_since or now) if stalled else None
         return b"".join(events)
 
     async def _wait(self) -> None:
@@ -338,68 +354,6 @@ class Session:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
-    # --- the live buffer ----------------------------------------------------------------------------------------------
-
-    def _take(self, position: Position, offered: Offered, change: InboxChange) -> None:
-        """Puts a change into the buffer; too much there, and storage serves it instead."""
-        position.taken = change.revision
-        self._reports.counted(position, change.counts, change.revision)
-        if self._categories and change.category not in self._categories:
-            # Hidden: the position moves on, once what is buffered before it is sent.
-            if position.sent == position.taken - 1:
-                position.sent = position.taken
-            self._reports.moved(position)
-            return
-        position.gathered = change.revision
-        self._buffer.append((position, offered))
-        self.buffered_bytes += offered.size
-        if self.buffered_bytes > self._parts.buffer_bytes:
-            self.drop_count += 1
-            self._parts.metrics.buffer_drops += 1
-            self._drop(self._buffer)
-            self._keep([])
-
-    def _take_buffer(self) -> list[bytes]:
-        """Events of what has gathered first; the cursor stands on each recipient's last one."""
-        left = self.credit.left
-        if left is not None and len(self._buffer) > left:
-            # What there is no credit for waits in storage.
-            self._drop(self._buffer[left:])
-            self._keep(self._buffer[:left])
-        # What was read from storage follows on all that has gathered, and so must not overtake it.
-        count = len(self._buffer) if self._catch_up.has_found else ENTRIES_PER_MESSAGE
-        now = self._parts.clock.now()
-        late = [item for item in self._buffer[:count] if item[1].expires_by(now)]
-        if late:
-            # Too late to push; storage shows it as expired, and then what came after it.
-            self._drop(late)
-            self._keep([item for item in self._buffer if item[1].change.revision <= item[0].taken])
-        buffer, self._buffer = self._buffer[:count], self._buffer[count:]
-        self.buffered_bytes -= sum(offered.size for _, offered in buffer)
-        last = dict(buffer)
-        codec, with_trace = self._parts.codec, self._with_trace
-        entry_event = codec.entry_event
-        moved, use_credit = self._reports.moved, self.credit.use
-        events: list[bytes] = []
-        for position, offered in buffer:
-            cursor = b""
-            if last[position] is offered:
-                revision = offered.change.revision
-                # Beyond the last event may lie changes that the filter hides.
-                position.sent = position.taken if revision == position.gathered else revision
-                moved(position)
-                cursor = position.sent_cursor(codec)
-            events.append(entry_event(position.encoded_recipient, offered.notification(with_trace), cursor))
-            use_credit(position, offered.change.revision)
-        return events
-
-    def _drop(self, buffered: Sequence[tuple[Position, Offered]]) -> None:
-        """What was gathered and not sent is read from storage again."""
-        for position, offered in buffered:
-            position.taken = min(position.taken, offered.change.revision - 1)
-            position.sent = min(position.sent, position.taken)
-            self._fall_behind(position)
-
     # --- positions ----------------------------------------------------------------------------------------------------
 
     def _fall_behind(self, position: Position) -> None:
@@ -407,7 +361,7 @@ class Session:
         self._catch_up.fall_behind(position)
 
     def _start_anew(self, position: Position, reason: str) -> None:
-        self._unbuffer({position})
+        self._live.forget({position})
         self._catch_up.start_anew(position, reason)
 
     def _restart(self, recipient: str, reason: str) -> None:
@@ -424,21 +378,13 @@ class Session:
             self._wake()
 
     def _remove(self, positions: Set[Position]) -> None:
-        self._unbuffer(positions)
+        self._live.forget(positions)
         for position in positions:
             self._parts.hub.unfollow(self._tenant, position)
             del self.positions[position.recipient]
             self._catch_up.forget(position)
             self._reports.forget(position)
             self.credit.release(position)
-
-    def _unbuffer(self, positions: Set[Position]) -> None:
-        if self._buffer:
-            self._keep([item for item in self._buffer if item[0] not in positions])
-
-    def _keep(self, buffer: list[tuple[Position, Offered]]) -> None:
-        self._buffer = buffer
-        self.buffered_bytes = sum(offered.size for _, offered in buffer)
 
     def _refusal(self, recipient: str) -> str:
         """Why a recipient is left out; empty: it is not."""

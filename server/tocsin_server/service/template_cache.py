@@ -1,7 +1,9 @@
 """Templates that were sent lately, ready to be rendered.
 
 A version never changes, so it is read and compiled once. Which version is active does change: what this replica has
-changed it knows at once, what others have changed it hears of by asking, twice a second, about all that it knows.
+changed it knows at once, what others have changed it hears of by asking, twice a second, about all that it knows. A
+tenant may have thousands of templates and send a few: they are kept one by one, and not, as its policy is, as one thing
+with one version (`tenant_cache`).
 """
 
 import asyncio
@@ -62,10 +64,8 @@ class TemplateCache:
         return number, compiled
 
     def changed(self, tenant: str, template: Template) -> None:
-        """This replica has committed a change."""
-        known = self._known.get((tenant, template.name))
-        if known is not None:
-            self._take(known, template)
+        """This replica has committed a change: it holds from now on, even for whom an older read is under way."""
+        self._keep((tenant, template.name), template)
 
     async def run(self) -> None:
         """Asks what is active, for ever."""

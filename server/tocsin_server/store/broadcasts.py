@@ -1,26 +1,15 @@
-"""Broadcasts as rows: created, planned, stopped, pruned, and what is read of them."""
+"""Broadcasts as rows: created, stopped, pruned, and what is read of them."""
 
 from collections.abc import Sequence
-from hashlib import blake2b
 from typing import Any
 
 from msgspec import msgpack
 
 from tocsin_server.domain.audience import Audience, FilterAudience, TopicAudience
-from tocsin_server.domain.broadcast import (
-    MAX_UNFINISHED,
-    Broadcast,
-    BroadcastState,
-    ClassMode,
-    ClassPlan,
-    Progress,
-    settle_class,
-)
+from tocsin_server.domain.broadcast import MAX_UNFINISHED, Broadcast, BroadcastState, Progress
 from tocsin_server.domain.commands import (
-    ClassDraft,
     CreateBroadcast,
     FinishBroadcast,
-    PlanClasses,
     PruneBroadcasts,
     RestBroadcast,
     SweepReceipt,
@@ -33,7 +22,7 @@ from tocsin_server.domain.errors import (
     TopicNotFound,
 )
 from tocsin_server.domain.ids import format_id, lowest_id_at
-from tocsin_server.domain.notification import Decision, NotificationSpec
+from tocsin_server.domain.notification import NotificationSpec
 from tocsin_server.domain.time import SECOND, Micros
 from tocsin_server.store.sql import Blob, Insert, Select
 from tocsin_server.store.topics import held_topic
@@ -57,7 +46,7 @@ COLUMNS = (
     "retention",
 )
 
-LOCKED = Select(COLUMNS, "FROM broadcasts WHERE tenant = ? AND id {in_keys}", locking="FOR UPDATE")
+_LOCKED = Select(COLUMNS, "FROM broadcasts WHERE tenant = ? AND id {in_keys}", locking="FOR UPDATE")
 
 _COUNT_UNFINISHED = "SELECT count(*) FROM broadcasts WHERE tenant = ? AND finish_time IS NULL"
 
@@ -84,47 +73,7 @@ _INSERT = Insert(
 
 _FINISH = "UPDATE broadcasts SET state = ?, finish_time = ?, wake_time = ?, failure = ? WHERE pk = ?"
 
-_RETAIN = "UPDATE broadcasts SET retention = ? WHERE pk = ?"
-
 _REST = "UPDATE broadcasts SET wake_time = NULL WHERE tenant = ? AND id = ?"
-
-_CURRENT = Select(
-    ("pk", "class_id", "mode", Blob("decisions"), Blob("content_digest", nullable=True), Blob("envelope")),
-    "FROM broadcast_classes WHERE broadcast_pk = ? AND current = 1 AND class_id {in_keys}",
-)
-
-_CONTENTS = Select(
-    (Blob("content_digest"), "content_id"),
-    "FROM broadcast_classes WHERE tenant = ? AND broadcast_pk = ? AND content_digest {in_keys}",
-)
-
-_RENEW = "UPDATE broadcast_classes SET valid_until = ? WHERE pk = ?"
-
-_REPLACE = "UPDATE broadcast_classes SET current = 0 WHERE pk {in_keys}"
-
-_INSERT_CLASSES = Insert(
-    "broadcast_classes",
-    (
-        "tenant",
-        "broadcast_pk",
-        "class_id",
-        "current",
-        "valid_until",
-        "mode",
-        "decisions",
-        "category",
-        "priority",
-        "thread",
-        "expire_time",
-        "content_id",
-        "content_digest",
-        "envelope",
-        "trace",
-        "recipient_count",
-    ),
-)
-
-_TRACE = "SELECT trace FROM broadcasts WHERE pk = ?"
 
 _PRUNABLE = """
     SELECT pk, tenant, start_time, finish_time FROM broadcasts
@@ -141,12 +90,9 @@ _PRUNE = (
     "DELETE FROM broadcasts WHERE pk = :pk",
 )
 
-_DIGEST_BYTES = 16
-
 _decode_audience = msgpack.Decoder(Audience).decode
 _decode_spec = msgpack.Decoder(NotificationSpec).decode
 _decode_progress = msgpack.Decoder(Progress).decode
-_decode_decisions = msgpack.Decoder(tuple[Decision, ...]).decode
 
 
 class BroadcastRow(Broadcast, frozen=True, kw_only=True):
@@ -202,7 +148,7 @@ def plain(row: BroadcastRow) -> Broadcast:
 
 def locked_broadcast(transaction: Transaction, tenant: str, id: bytes) -> BroadcastRow | None:
     """A broadcast that nobody else changes before the transaction ends."""
-    rows = transaction.connection.select_in(LOCKED, (tenant,), (id,))
+    rows = transaction.connection.select_in(_LOCKED, (tenant,), (id,))
     return broadcast_row(rows[0]) if rows else None
 
 
@@ -232,11 +178,6 @@ def rest_broadcasts(transaction: Transaction, commands: Sequence[RestBroadcast])
     for command in commands:
         transaction.connection.execute(_REST, (command.tenant, command.id))
     return [None] * len(commands)
-
-
-def plan_classes(transaction: Transaction, commands: Sequence[PlanClasses]) -> list[BroadcastNotFound | None]:
-    """Settles what was drafted, and writes what differs from what is written."""
-    return [_plan(transaction, command) for command in commands]
 
 
 def prune_broadcasts(transaction: Transaction, commands: Sequence[PruneBroadcasts]) -> list[SweepReceipt]:
@@ -303,88 +244,6 @@ def _finish(transaction: Transaction, command: FinishBroadcast) -> Broadcast | T
         *(row.id, row.tenant, row.audience, row.spec, command.state, row.progress),
         *(row.create_time, row.start_time, now, command.failure),
     )
-
-
-def _plan(transaction: Transaction, command: PlanClasses) -> BroadcastNotFound | None:
-    row = locked_broadcast(transaction, command.tenant, command.id)
-    if row is None:
-        return BroadcastNotFound(broadcast_id=format_id(command.id))
-    connection = transaction.connection
-    ids = [each.class_id for each in command.drafts]
-    current = {
-        class_id: (pk, mode, _decode_decisions(decisions), digest, envelope)
-        for pk, class_id, mode, decisions, digest, envelope in connection.select_in(_CURRENT, (row.pk,), ids)
-    }
-    (trace,) = connection.execute(_TRACE, (row.pk,)).fetchone()
-    contents = _Contents(transaction, row)
-    replaced, added = [], []
-    for each in command.drafts:
-        planned = settle_class(each.draft, transaction.now, personal=each.personal)
-        digest = contents.digest(each.content) if planned.mode is ClassMode.SHARED else None
-        said = (int(planned.mode), planned.plan.decisions, digest, each.envelope)
-        before = current.get(each.class_id)
-        if before is not None and before[1:] == said:
-            connection.execute(_RENEW, (planned.valid_until, before[0]))
-            continue
-        if before is not None:
-            replaced.append(before[0])
-        content_id = None if digest is None else contents.id(digest, each.content)
-        added.append(_class_row(row, each, planned, content_id, digest, bytes(trace)))
-        if each.draft.retention != row.retention:
-            connection.execute(_RETAIN, (each.draft.retention, row.pk))
-    connection.rows_in(_REPLACE, (), replaced)
-    connection.insert(_INSERT_CLASSES, added)
-    return None
-
-
-def _class_row(
-    row: BroadcastRow,
-    each: ClassDraft,
-    planned: ClassPlan,
-    content_id: int | None,
-    digest: bytes | None,
-    trace: bytes,
-) -> tuple[Any, ...]:
-    draft = each.draft
-    return (
-        row.tenant,
-        row.pk,
-        each.class_id,
-        1,
-        planned.valid_until,
-        int(planned.mode),
-        msgpack.encode(planned.plan.decisions),
-        draft.category,
-        int(draft.priority),
-        draft.thread,
-        draft.expire_time,
-        content_id,
-        digest,
-        each.envelope,
-        trace,
-        0,
-    )
-
-
-class _Contents:
-    """The contents of a broadcast, each stored once however many classes show it."""
-
-    def __init__(self, transaction: Transaction, row: BroadcastRow) -> None:
-        self._transaction = transaction
-        self._row = row
-        self._ids: dict[bytes, int] = {}
-
-    def digest(self, content: bytes) -> bytes:
-        """What it is known by."""
-        return blake2b(content, digest_size=_DIGEST_BYTES).digest()
-
-    def id(self, digest: bytes, content: bytes) -> int:
-        """The id of a content, which is stored if need be."""
-        if digest not in self._ids:
-            place = (self._row.tenant, self._row.pk)
-            found = self._transaction.connection.select_in(_CONTENTS, place, (digest,))
-            self._ids[digest] = found[0][1] if found else self._transaction.add_shared_content(content)
-        return self._ids[digest]
 
 
 def _prune(transaction: Transaction, command: PruneBroadcasts) -> SweepReceipt:

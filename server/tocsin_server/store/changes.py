@@ -18,7 +18,7 @@ from tocsin_server.domain.delivery import cancelled
 from tocsin_server.domain.errors import NotificationFinal, NotificationNotFound, TocsinError
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.inbox import Attention, Status, shelf_of, status_of
-from tocsin_server.domain.notification import Event, EventKind, NotificationSpec, NotificationState
+from tocsin_server.domain.notification import Event, EventKind, NotificationState
 from tocsin_server.domain.value import replace
 from tocsin_server.store.deliveries import replace_bodies
 from tocsin_server.store.entries import (
@@ -30,14 +30,13 @@ from tocsin_server.store.entries import (
     held_entries,
     write_entries,
 )
+from tocsin_server.store.releases import kept_spec
 from tocsin_server.store.transaction import Transaction
 
 _BY_THREAD = f"""
     tenant = ? AND recipient = ? AND thread = ? AND thread <> ''
     AND state IN ({int(NotificationState.SCHEDULED)}, {int(NotificationState.STORED)})
     ORDER BY id DESC LIMIT {ENTRIES_PER_TRANSACTION}"""
-
-_SELECT_SPEC = "SELECT spec FROM notifications WHERE pk = ?"
 
 _UPDATE_SPEC = "UPDATE notifications SET spec = ? WHERE pk = ?"
 
@@ -116,7 +115,7 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
     (content_id,) = transaction.add_contents((command.content,))
     drop_contents(transaction.connection, (row,))
     if row.has_deliveries:
-        spec = _kept_spec(transaction, row)
+        spec = kept_spec(transaction.connection, row.pk)
         bodies = overridden((), spec.overrides) if spec is not None else ()
         replace_bodies(transaction, row.tenant, row.id, bodies)
     after = replace(row, content_id=content_id, change_time=transaction.now)
@@ -141,13 +140,7 @@ def _revise(transaction: Transaction, command: ReviseNotification) -> ReviseRece
 
 def _show_as_revised(transaction: Transaction, row: EntryRow) -> None:
     """When it is due, what it was revised to is shown, rather than its template once more."""
-    spec = _kept_spec(transaction, row)
+    spec = kept_spec(transaction.connection, row.pk)
     if spec is not None:
         packed = msgpack.encode(replace(spec, template=None))
         transaction.connection.execute(_UPDATE_SPEC, (packed, row.pk))
-
-
-def _kept_spec(transaction: Transaction, row: EntryRow) -> NotificationSpec | None:
-    """What was said, where that was kept."""
-    (packed,) = transaction.connection.execute(_SELECT_SPEC, (row.pk,)).fetchone()
-    return None if packed is None else msgpack.decode(packed, type=NotificationSpec)

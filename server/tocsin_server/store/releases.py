@@ -38,6 +38,8 @@ _SELECT_KEPT = Select(
     "FROM notifications WHERE tenant = ? AND id {in_keys}",
 )
 
+_SELECT_SPEC = "SELECT spec FROM notifications WHERE pk = ?"
+
 _SELECT_WAITING = Select(
     (Blob("notification_id"), "channel"),
     f"FROM deliveries WHERE tenant = ? AND notification_id {{in_keys}} AND {_WAITING} AND due_time <= ?",
@@ -59,6 +61,12 @@ def read_kept(connection: Connection, tenant: str, ids: Sequence[bytes], until: 
         waiting.setdefault(id, set()).add(Channel(channel))
     rows = connection.select_in(_SELECT_KEPT, (tenant,), ids)
     return [_kept(row, tuple(sorted(waiting.get(row[0], ())))) for row in rows]
+
+
+def kept_spec(connection: Connection, pk: int) -> NotificationSpec | None:
+    """What was said of a notification, where that was kept."""
+    (packed,) = connection.execute(_SELECT_SPEC, (pk,)).fetchone()
+    return None if packed is None else _decode_spec(packed)
 
 
 WaitingRow = tuple[int, int, str]

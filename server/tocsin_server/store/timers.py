@@ -10,7 +10,7 @@ from tocsin_server.domain.sending import Plan
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, finish_entries, write_entries
 from tocsin_server.store.marks import apply_mark
-from tocsin_server.store.releases import release_deliveries, waiting_deliveries
+from tocsin_server.store.releases import kept_spec, release_deliveries, waiting_deliveries
 from tocsin_server.store.sends import announce_entry, expire_time_of, release_later, send_out
 from tocsin_server.store.settling import Settling, is_current
 from tocsin_server.store.transaction import Transaction
@@ -24,7 +24,11 @@ _SELECT_BYTES = """
 
 
 def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list[bool | TocsinError]:
-    """Deletes the rows of all, then applies the effects of those that were there, in their order."""
+    """Deletes the rows of all, then applies the effects of those that were there, in their order.
+
+    A timer whose notification was not there to be drafted has no effect: it is written before its timer is seen, and
+    an id never comes again.
+    """
     transaction.lock_inboxes((command.timer.tenant, command.timer.recipient) for command in commands)
     outdated = {command.timer.id for command in commands if _is_outdated(transaction, command)}
     ids = [command.timer.id for command in commands if command.timer.id not in outdated]
@@ -67,6 +71,8 @@ def _deliver(transaction: Transaction, settling: Settling, entry: EntryRow, comm
     if plan.disposition is not Disposition.STORED:
         _give_up(transaction, entry, plan)
         return
+    if command.shown is not None and _is_revised(transaction, entry):
+        command = replace(command, shown=None)
     shown, envelope, trace = _shown(transaction, entry, command)
     revision = plan.inbox.revision if plan.entered else 0
     stored = replace(
@@ -91,6 +97,12 @@ def _deliver(transaction: Transaction, settling: Settling, entry: EntryRow, comm
     transaction.add_timer(entry.tenant, TimerKind.EXPIRE, expire_time, entry.recipient, entry.id)
     if plan.entered:
         announce_entry(transaction, draft, plan, shown.content, envelope, trace)
+
+
+def _is_revised(transaction: Transaction, entry: EntryRow) -> bool:
+    """Whether it was revised after its template was rendered: what it was revised to is shown then."""
+    spec = kept_spec(transaction.connection, entry.pk)
+    return spec is None or spec.template is None
 
 
 def _shown(

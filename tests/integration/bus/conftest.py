@@ -1,4 +1,4 @@
-"""The conformance suite of a bus: what `service/ports.py` promises, in memory and by a real Valkey."""
+"""The conformance suite of a bus: what `service/ports` promises, in memory and by a real Valkey."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The conformance suite of a store: what `service/ports.py` promises, on every engine there is.
+"""The conformance suite of a store: what `service/ports` promises, on every engine there is.
 
 The tests know the ports and the commands, and nothing of tables; those of one engine's own say so in their names.
 """

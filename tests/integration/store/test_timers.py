@@ -4,14 +4,16 @@ import asyncio
 
 import pytest
 
+from tests.support.contents import simple
 from tests.support.desk import Desk
 from tests.support.stores import QUOTAS, START, TurnedClock
-from tocsin_server.domain.commands import ByIds, ChangeTenant, TimerKind
+from tocsin_server.domain.commands import ByIds, ChangeTenant, ShownContent, TimerKind
 from tocsin_server.domain.errors import QuotaExceeded
 from tocsin_server.domain.inbox import Counts, InboxChange, Mark, Status
-from tocsin_server.domain.notification import Disposition, EventKind, NotificationState
+from tocsin_server.domain.notification import Disposition, EventKind, NotificationState, TemplateRef
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, MINUTE
+from tocsin_server.domain.value import replace
 from tocsin_server.service.ports import Committed
 from tocsin_server.store.store import Store
 
@@ -69,6 +71,21 @@ async def test_a_cancelled_send_stays_cancelled(desk: Desk, store: Store, clock:
     await desk.fire_due()
     assert await state_of(store, id) is NotificationState.CANCELLED
     assert (await desk.inbox()).revision == 0
+
+
+async def test_what_is_revised_while_its_template_is_rendered_is_shown_as_revised(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    command = desk.sending(deliver_time=START + HOUR)
+    id = command.draft.id
+    await desk.submit(replace(command, spec=replace(command.spec, template=TemplateRef("welcome"))))
+    clock.time += HOUR
+    (firing,) = await desk.firing()
+    await desk.revise(id, "Revised")
+    rendered = replace(firing, shown=ShownContent(simple("Rendered").shown))
+    assert await desk.submit(rendered)
+    (entry,) = await desk.entries()
+    assert entry.content == simple("Revised").shown
 
 
 async def test_what_has_expired_when_it_is_due_never_enters(

@@ -14,7 +14,7 @@ from tocsin_server.domain.commands import (
 )
 from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.errors import StorageUnavailable, TemplateNotFound, TemplateVersionNotFound
-from tocsin_server.domain.template import RenderFacts, TemplateBody, TemplateDefinition
+from tocsin_server.domain.template import RenderFacts, Template, TemplateBody, TemplateDefinition
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.service import template_cache
 from tocsin_server.service.template_cache import TemplateCache
@@ -80,6 +80,21 @@ async def test_what_this_replica_changes_holds_at_once(replica: Replica, author:
     replica.cache.changed("default", first)
     replica.cache.changed("default", second)
     assert await replica.shows() == (1, "one")
+
+
+async def test_what_this_replica_changes_while_it_is_read_holds_at_once(
+    replica: Replica, author: Desk, opened_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await author.submit(creating("one"))
+    before = await opened_store.templates.template("default", "t")
+
+    async def overtaken(reader: object, tenant: str, name: str) -> Template | None:
+        second = (await author.submit(creating("two"))).template
+        replica.cache.changed(tenant, second)
+        return before
+
+    monkeypatch.setattr(type(opened_store.templates), "template", overtaken)
+    assert await replica.shows() == (2, "two")
 
 
 async def test_what_there_is_none_of_is_not_remembered(replica: Replica, author: Desk) -> None:
