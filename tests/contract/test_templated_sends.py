@@ -64,6 +64,15 @@ async def test_a_template_is_shown_as_its_preview_says(tocsin: Tocsin, sender: S
     assert await tocsin.titles("bia") == ["Olá Bia"]
 
 
+async def test_numbers_are_to_a_send_what_they_are_to_a_preview(tocsin: Tocsin, sender: Sender) -> None:
+    title = "{{ data.whole | divided_by: 2 }} {{ data.half | divided_by: 2 }} {{ data.whole }}"
+    await Author(tocsin).create({"content": {"simple": {"title": title}}}, name="numbers")
+    data = {"whole": 3, "half": 0.5}
+    await sender.send(name="numbers", data=data)
+    preview = await Author(tocsin).render(data, name="numbers")
+    assert await tocsin.titles("ada") == [preview.content.simple.title] == ["1 0.25 3"]
+
+
 async def test_what_is_missing_is_named_and_nothing_is_stored(tocsin: Tocsin, sender: Sender) -> None:
     refusal = await refused(sender.send(recipient="nobody", data={}))
     assert (refusal.code, refusal.reason) == ("INVALID_ARGUMENT", "TEMPLATE_DATA_INVALID")

@@ -248,8 +248,9 @@ async def test_a_template_may_do_only_so_much(author: Author) -> None:
         {"a": [[[[[[[[[[[[[[[[[0]]]]]]]]]]]]]]]]]},
         {"a": float("inf")},
         {"a": "\0"},
+        {"a": [{"\0": 1}]},
     ],
-    ids=["large", "many", "deep", "infinite", "NUL"],
+    ids=["large", "many", "deep", "infinite", "NUL", "NUL in a key"],
 )
 async def test_data_are_bounded(author: Author, data: dict[str, Any]) -> None:
     await author.create()

@@ -4,13 +4,15 @@ One function a message; `Rules.broken` finds it by the message's class.
 """
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from enum import Enum, auto
+from functools import cache
 from typing import Any
 
 from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.protobuf.struct_pb2 import Struct
+from google.protobuf.struct_pb2 import ListValue, Struct
 from google.protobuf.struct_pb2 import Value as StructValue
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -45,6 +47,7 @@ _FARTHEST_AHEAD = 366 * DAY
 _MAX_DATA_BYTES = 64 << 10
 _MAX_DATA_VALUES = 5_000
 _MAX_DATA_DEPTH = 16
+_HAS_NUL = "must not contain the character NUL"
 
 _CHANNELS_WITH = {
     "subject": (notification.CHANNEL_EMAIL,),
@@ -102,15 +105,12 @@ class Rules:
             yield from _valid_duration(spec.deliver_delay, f"{path}deliver_delay")
         if spec.HasField("expire_time"):
             yield from _valid_time(spec.expire_time, f"{path}expire_time", _SECOND_OF_2000)
-        yield from _distinct(
-            (override.channel for override in spec.channel_overrides),
-            f"{path}channel_overrides",
-            "channel",
-        )
-        yield from _overrides(spec.channel_overrides, f"{path}channel_overrides")
-        yield from _content(spec.content, f"{path}content")
+        if spec.channel_overrides:
+            yield from _overrides(spec.channel_overrides, f"{path}channel_overrides")
         if spec.HasField("template"):
             yield from data_violations(spec.template.data, f"{path}template.data")
+        else:
+            yield from _content(spec.content, f"{path}content")
 
     def _revise(self, request: notifications.ReviseNotificationRequest, path: str) -> Iterator[Violation]:
         return _content(request.content, f"{path}content")
@@ -249,27 +249,43 @@ def data_violations(data: Struct, path: str) -> Iterator[Violation]:
     if data.ByteSize() > _MAX_DATA_BYTES:
         yield Violation(path, f"must be at most {_MAX_DATA_BYTES:,} bytes")
         return
-    count = 0
-    waiting: list[tuple[StructValue, int]] = [(value, 1) for value in data.fields.values()]
-    while waiting:
-        value, depth = waiting.pop()
-        count += 1
-        if count > _MAX_DATA_VALUES or depth > _MAX_DATA_DEPTH:
-            yield Violation(
-                path, f"must have at most {_MAX_DATA_VALUES:,} values and {_MAX_DATA_DEPTH} levels"
-            )
-            return
-        kind = value.WhichOneof("kind")
-        if kind == "number_value" and not math.isfinite(value.number_value):
-            yield Violation(path, "must have finite numbers")
-            return
-        if kind == "string_value" and "\0" in value.string_value:
-            yield Violation(path, "must not contain the character NUL")
-            return
-        if kind == "struct_value":
-            waiting += ((inner, depth + 1) for inner in value.struct_value.fields.values())
-        elif kind == "list_value":
-            waiting += ((inner, depth + 1) for inner in value.list_value.values)
+    problem = _problem_of(data)
+    if problem is not None:
+        yield Violation(path, problem)
+
+
+def _problem_of(data: Struct) -> str | None:
+    """The first that is found, level by level: data have no more than one."""
+    count = depth = 0
+    level: list[Struct | ListValue] = [data]
+    while level:
+        values: list[StructValue] = []
+        for each in level:
+            if isinstance(each, Struct):
+                fields = each.fields
+                if any("\0" in key for key in fields):
+                    return _HAS_NUL
+                values += fields.values()
+            else:
+                values += each.values
+        count += len(values)
+        depth += 1
+        if count > _MAX_DATA_VALUES or (values and depth > _MAX_DATA_DEPTH):
+            return f"must have at most {_MAX_DATA_VALUES:,} values and {_MAX_DATA_DEPTH} levels"
+        level = []
+        for value in values:
+            kind = value.WhichOneof("kind")
+            if kind == "string_value":
+                if "\0" in value.string_value:
+                    return _HAS_NUL
+            elif kind == "number_value":
+                if not math.isfinite(value.number_value):
+                    return "must have finite numbers"
+            elif kind == "struct_value":
+                level.append(value.struct_value)
+            elif kind == "list_value":
+                level.append(value.list_value)
+    return None
 
 
 def _unknown_values(message: Message, path: str) -> Iterator[Violation]:
@@ -288,29 +304,58 @@ def _unknown_values(message: Message, path: str) -> Iterator[Violation]:
 
 
 def strings_in(message: Message, path: str) -> Iterator[tuple[str, str]]:
-    """Every string of a message, the keys and values of its maps too, with the path to it."""
+    """Every string of a message, the keys and values of its maps too, with the path to it.
+
+    Those of a template's data are left out, which `data_violations` looks at.
+    """
+    if isinstance(message, Struct):
+        return
     for field, value in message.ListFields():
+        holds = _holding(field)
+        if holds is _Holding.NOTHING:
+            continue
         name = path + field.name
-        is_map = field.message_type is not None and field.message_type.GetOptions().map_entry
-        if is_map:
+        if holds is _Holding.TEXT:
+            yield name, value
+        elif holds is _Holding.MESSAGE:
+            yield from strings_in(value, f"{name}.")
+        elif holds is _Holding.TEXTS:
+            yield from ((f"{name}[{index}]", text) for index, text in enumerate(value))
+        elif holds is _Holding.MESSAGES:
+            for index, item in enumerate(value):
+                yield from strings_in(item, f"{name}[{index}].")
+        else:
             for key in value:
                 yield name, str(key)
                 if isinstance(value[key], str):
                     yield f'{name}["{key}"]', value[key]
-        elif field.type == FieldDescriptor.TYPE_STRING:
-            if field.is_repeated:
-                yield from ((f"{name}[{index}]", text) for index, text in enumerate(value))
-            else:
-                yield name, value
-        elif field.type == FieldDescriptor.TYPE_MESSAGE:
-            if field.is_repeated:
-                for index, item in enumerate(value):
-                    yield from strings_in(item, f"{name}[{index}].")
-            else:
-                yield from strings_in(value, f"{name}.")
 
 
-def _overrides(overrides: Iterable[notification.ChannelOverride], path: str) -> Iterator[Violation]:
+class _Holding(Enum):
+    """What strings are in a field."""
+
+    NOTHING = auto()
+    TEXT = auto()
+    TEXTS = auto()
+    MESSAGE = auto()
+    MESSAGES = auto()
+    MAP = auto()
+
+
+@cache
+def _holding(field: FieldDescriptor) -> _Holding:
+    if field.type == FieldDescriptor.TYPE_STRING:
+        return _Holding.TEXTS if field.is_repeated else _Holding.TEXT
+    if field.type != FieldDescriptor.TYPE_MESSAGE:
+        return _Holding.NOTHING
+    assert field.message_type is not None
+    if field.message_type.GetOptions().map_entry:
+        return _Holding.MAP
+    return _Holding.MESSAGES if field.is_repeated else _Holding.MESSAGE
+
+
+def _overrides(overrides: Sequence[notification.ChannelOverride], path: str) -> Iterator[Violation]:
+    yield from _distinct((override.channel for override in overrides), path, "channel")
     for index, override in enumerate(overrides):
         for field, channels in _CHANNELS_WITH.items():
             if getattr(override, field) and override.channel not in channels:
@@ -323,7 +368,9 @@ def _content(content: notification.Content, path: str) -> Iterator[Violation]:
     if kind is None or kind == "simple":
         return
     path = f"{path}.{kind}"
-    yield from _distinct((action.id for action in getattr(content, kind).actions), f"{path}.actions", "id")
+    actions = getattr(content, kind).actions
+    if len(actions) > 1:
+        yield from _distinct((action.id for action in actions), f"{path}.actions", "id")
     if kind == "interactive":
         yield from _inputs(content.interactive, path)
     elif kind == "timeline":

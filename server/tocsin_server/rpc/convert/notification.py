@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tocsin.v1 import notification_pb2 as pb
@@ -20,6 +19,7 @@ from tocsin_server.domain.notification import (
     TemplateRef,
 )
 from tocsin_server.domain.time import Micros
+from tocsin_server.rpc.convert.data import data_from
 from tocsin_server.rpc.convert.times import micros, timestamp
 from tocsin_server.rpc.features import require_built
 
@@ -91,7 +91,7 @@ def actor_from(message: pb.Actor | None) -> Actor | None:
 def _template(message: pb.TemplateRef | None) -> TemplateRef | None:
     if message is None:
         return None
-    return TemplateRef(message.name, message.version, MessageToDict(message.data))
+    return TemplateRef(message.name, message.version, data_from(message.data))
 
 
 def _override(message: pb.ChannelOverride) -> ChannelOverride:

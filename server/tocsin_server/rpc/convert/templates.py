@@ -3,16 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf.struct_pb2 import ListValue, Struct
-from google.protobuf.struct_pb2 import Value as StructValue
-
 from tocsin.v1 import notification_pb2
 from tocsin.v1 import template_service_pb2 as pb
 from tocsin_server.domain.commands import Answer, TemplateReceipt
 from tocsin_server.domain.notification import Channel, TemplateRef
 from tocsin_server.domain.template import (
     DEFAULT_ELEMENT_VARIABLE,
-    Data,
     RecipientView,
     RenderFacts,
     Template,
@@ -23,43 +19,16 @@ from tocsin_server.domain.template import (
     TemplateValue,
 )
 from tocsin_server.rpc.convert.content import content_from, content_message
+from tocsin_server.rpc.convert.data import data_from
 from tocsin_server.rpc.convert.notification import actor_from
 from tocsin_server.rpc.convert.times import timestamp
 from tocsin_server.service.paging import Page
 from tocsin_server.service.templates import RenderedTemplate, TemplateDetails
 
-_MOST_EXACT = 2.0**53
-
 
 def template_ref_from(message: notification_pb2.TemplateRef) -> TemplateRef:
     """A checked reference."""
     return TemplateRef(message.name, message.version, data_from(message.data))
-
-
-def data_from(message: Struct) -> Data:
-    """Checked data as plain JSON. Numbers come as doubles; those without a fraction are whole numbers again."""
-    return {key: _plain(value) for key, value in message.fields.items()}
-
-
-def _plain(value: StructValue) -> Any:
-    match value.WhichOneof("kind"):
-        case "string_value":
-            return value.string_value
-        case "number_value":
-            number = value.number_value
-            return int(number) if number.is_integer() and abs(number) <= _MOST_EXACT else number
-        case "bool_value":
-            return value.bool_value
-        case "struct_value":
-            return data_from(value.struct_value)
-        case "list_value":
-            return _list(value.list_value)
-        case _:
-            return None
-
-
-def _list(values: ListValue) -> list[Any]:
-    return [_plain(value) for value in values.values]
 
 
 # --- definitions ------------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ from tocsin.v1 import template_service_pb2 as pb
 from tocsin_server.domain.access import Scope
 from tocsin_server.rpc.context import CallContext
 from tocsin_server.rpc.convert import templates as convert
+from tocsin_server.rpc.convert.data import data_from
 from tocsin_server.rpc.methods import Unary
 from tocsin_server.service.templates import Templates
 
@@ -68,7 +69,7 @@ class TemplateServicer:
         rendered = await self._templates.preview(
             call.principal,
             convert.source_from(request),
-            convert.data_from(request.data),
+            data_from(request.data),
             convert.facts_from(request),
         )
         return convert.rendered_message(rendered)
