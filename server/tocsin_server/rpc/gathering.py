@@ -19,10 +19,10 @@ from tocsin_server.rpc.context import CallContext
 FEW = 8
 """So many calls under way are served as they come."""
 
-WAIT_SECONDS_A_CALL = 0.00025
-"""For each call under way: by then those before it can have been served, one after the other."""
+WAIT_SECONDS_A_CALL = 0.0005
+"""For each call under way beyond those few: by then they can have been served, one after the other."""
 
-LONGEST_WAIT_SECONDS = 0.01
+LONGEST_WAIT_SECONDS = 0.03
 
 _CALLS_AT_ONE_GO = 32
 """A millisecond or two of work, after which others have their turn."""
@@ -68,7 +68,7 @@ class Gathering:
             if self._under_way <= FEW:
                 loop.call_soon(self._begin)
             else:
-                wait = min(self._under_way * WAIT_SECONDS_A_CALL, LONGEST_WAIT_SECONDS)
+                wait = min((self._under_way - FEW) * WAIT_SECONDS_A_CALL, LONGEST_WAIT_SECONDS)
                 loop.call_later(wait, self._begin)
         try:
             return await call.answered

@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.cli.conftest import Cli
 from tests.support.calls import channel_to
-from tests.support.processes import SERVE, START_TIMEOUT_S, is_serving
+from tests.support.processes import SERVE, START_TIMEOUT_S, Servers, is_serving
 from tests.support.waiting import eventually
 from tocsin_server import __version__
 from tocsin_server.bootstrap.member import READY, Member
@@ -100,6 +100,14 @@ async def test_a_server_that_cannot_start_says_why(
 ) -> None:
     code, _, errors = await run("serve", *arguments, cwd=tmp_path)
     assert (code, told in errors, "Traceback" in errors) == (1, True, False), errors
+
+
+@pytest.mark.skipif(not hasattr(os, "SCHED_BATCH"), reason="only Linux has this policy")
+async def test_no_thread_of_a_server_interrupts_another(servers: Servers) -> None:
+    server = await servers.start({"TOCSIN_DRAIN_DELAY": "0"})
+    threads = [thread.id for thread in psutil.Process(server.pid).threads()]
+    assert len(threads) > 1
+    assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}
 
 
 async def test_a_fleet_that_cannot_start_says_why_once(tmp_path: Path) -> None:
