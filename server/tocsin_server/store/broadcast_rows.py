@@ -41,6 +41,9 @@ _ENTRIES = f"""
     ORDER BY n.id LIMIT :limit"""
 
 
+_READ_IN_CHUNKS = ("inboxes", "recipients", "topic_members")
+
+
 class BroadcastRows:
     """Implements `ports.BroadcastReader`."""
 
@@ -76,6 +79,8 @@ class BroadcastRows:
         """See `ports.BroadcastReader`."""
 
         def read(connection: Connection) -> int:
+            # What is counted here is about to be read in chunks, by plans that depend on how much there is.
+            connection.analyze(_READ_IN_CHUNKS)
             row = _row(connection, tenant, id)
             if row is None:
                 return 0

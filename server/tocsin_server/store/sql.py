@@ -112,6 +112,9 @@ class Connection(Protocol):
     def number_in(self, text: str, /) -> str:
         """An expression: the decimal number of up to 15 characters that a text is; NULL where it is none."""
 
+    def analyze(self, tables: Sequence[str], /) -> None:
+        """Lets the planner know of tables that have grown or changed a lot, where it would only hear of it later."""
+
     @property
     def lost(self) -> bool:
         """Whether the connection broke by itself, so that what failed may be tried on another."""

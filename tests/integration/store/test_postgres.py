@@ -30,6 +30,7 @@ from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import DAY, HOUR, SECOND
 from tocsin_server.service.ports import Committed
 from tocsin_server.store.clock import SystemClock
+from tocsin_server.store.postgres.connection import PostgresConnection
 from tocsin_server.store.postgres.engine import PostgresSession
 from tocsin_server.store.store import Store, StoreOptions, open_store
 
@@ -428,3 +429,26 @@ async def test_the_clock_goes_with_the_databases(
         await desk.send()
         assert abs(clock.now() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000) < 10 * SECOND
         assert clock.now() < ahead
+
+
+# --- statistics -------------------------------------------------------------------------------------------------------
+
+ANALYZED = """
+    SELECT relname FROM pg_stat_user_tables WHERE analyze_count = %s AND relname IN ('large', 'small') ORDER BY 1"""
+
+
+async def test_only_what_has_changed_a_lot_is_analyzed(database_url: str) -> None:
+    def analyzed(times: int) -> list[str]:
+        # Of its own tables' changes a connection tells once it is at leisure, or is asked to.
+        raw.execute("SELECT pg_stat_force_next_flush()")
+        return [name for (name,) in raw.execute(ANALYZED, (times,)).fetchall()]
+
+    with psycopg.connect(database_url, autocommit=True) as raw:
+        for name, rows in (("large", 5_000), ("small", 500)):
+            raw.execute(f"CREATE TABLE {name} AS SELECT generate_series(1, {rows}) AS number")
+        connection = PostgresConnection(raw)
+        assert analyzed(0) == ["large", "small"]
+        connection.analyze(("large", "small"))
+        assert (analyzed(1), analyzed(0)) == (["large"], ["small"])
+        connection.analyze(("large", "small"))
+        assert (analyzed(1), analyzed(2)) == (["large"], [])

@@ -42,7 +42,7 @@ async def test_a_push_is_linked_to_what_it_carries_and_to_nothing_else(
         follower = await streams.live("ada", max_in_flight=2)
         follower.stop_reading()
         await desk.send(trace=trace_of(1))
-        await eventually(lambda: not follower.session.buffered_bytes, "the first to be on its way")
+        await follower.has(1)
         for number in (2, 3, 4):
             await desk.send(trace=trace_of(number))
         # Of the three that have gathered there is credit for one.

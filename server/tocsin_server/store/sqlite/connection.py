@@ -93,6 +93,9 @@ class SqliteConnection(sqlite3.Connection):
         return f"""(SELECT CASE WHEN v NOT GLOB '*[^-0-9.]*' AND length(v) <= 15 AND json_valid(v)
             THEN CAST(v AS REAL) END FROM (SELECT {text} AS v))"""
 
+    def analyze(self, tables: Sequence[str], /) -> None:
+        """See `sql.Connection`. What is asked here names its indexes or has no choice of them."""
+
     @contextmanager
     def snapshot(self) -> Iterator[None]:
         """See `sql.Connection`."""
