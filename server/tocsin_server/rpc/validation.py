@@ -10,7 +10,8 @@ import protovalidate
 from google.protobuf.message import Message
 
 from tocsin_server.domain.errors import InvalidFields, Violation
-from tocsin_server.rpc.rules import ContentRules, Rules, strings_in
+from tocsin_server.rpc.rules import ContentRules, Rules
+from tocsin_server.rpc.strings import strings_in
 
 _NUL = b"\0"
 _MAX_KEY_CHARS = 64
