@@ -7,17 +7,19 @@ after_commit   it is committed; nobody knows
 before_hint    the event loop knows, before the streams do
 after_hint     the streams know, before the callers do
 
-each at its N-th time. SIGKILL, so that nothing of the process runs any more.
+each at its N-th time since notifications began to be stored: what a server commits for itself, as at its start,
+is not to be hit. SIGKILL, so that nothing of the process runs any more.
 """
 
 import os
 import signal
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from unittest import mock
 
 from tocsin_server.cli.main import main
+from tocsin_server.domain.commands import Command, ExpandBroadcast, StoreNotification
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.ports import CommitListener, Committed
 from tocsin_server.store.groups import GroupReport
@@ -26,10 +28,13 @@ from tocsin_server.store.writer import GroupCommitWriter
 
 POINT, _, TIMES = os.environ["CRASH_AT"].partition(":")
 _passed: Counter[str] = Counter()
+_begun = False
 
 
 def passing(point: str) -> None:
     """The process gets this far the last time, if it is the time."""
+    if not _begun:
+        return
     _passed[point] += 1
     if point == POINT and _passed[point] == int(TIMES):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -44,6 +49,14 @@ class CrashingWriter(GroupCommitWriter):
             on_group(report)
 
         super().__init__(*arguments, on_group=committed, **options)
+
+    async def submit(self, commands: Sequence[Command[Any]], **options: Any) -> list[Any]:
+        """Notes that notifications begin to be stored."""
+        global _begun  # noqa: PLW0603
+        _begun = _begun or any(
+            isinstance(command, StoreNotification | ExpandBroadcast) for command in commands
+        )
+        return await super().submit(commands, **options)
 
     def listen(self, listener: CommitListener) -> None:
         """With a crash on either side of the hub, which tells the streams."""
