@@ -53,6 +53,11 @@ class Insert:
     ending: str = ""
     """ON CONFLICT or RETURNING."""
 
+    @property
+    def answers(self) -> bool:
+        """Whether it gives rows back."""
+        return "RETURNING" in self.ending
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Update:
@@ -101,7 +106,11 @@ class Connection(Protocol):
         """Runs a statement whose `{in_keys}` stands after the `fixed` parameters; its rows, if it has any."""
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]], /) -> list[Any]:
-        """Inserts rows in their order; what RETURNING gives."""
+        """Inserts rows in their order; what RETURNING gives.
+
+        Where nothing is given back, the rows may go to the database with the next statement or with the commit, which
+        then is what fails for them.
+        """
 
     def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:
         """Updates rows; each is the key and the columns."""

@@ -79,11 +79,11 @@ def options_of(url: str, *, patient: bool = False) -> dict[str, Any]:
     }
 
 
-def open_connection(options: Mapping[str, Any]) -> "PostgresConnection":
+def connect(options: Mapping[str, Any]) -> psycopg.Connection[Any]:
     """A connection that begins no transaction by itself. Raises psycopg.OperationalError."""
     raw = psycopg.connect(**options, autocommit=True)
     raw.prepared_max = _STATEMENTS_KEPT
-    return PostgresConnection(raw)
+    return raw
 
 
 class PostgresConnection:
@@ -101,7 +101,7 @@ class PostgresConnection:
 
     def execute(self, sql: str, parameters: Parameters = (), /) -> Cursor:
         """See `sql.Connection`."""
-        return self._raw.execute(_translated(sql), parameters, binary=True)
+        return self._run(_translated(sql), parameters)
 
     def execute_all(self, sql: str) -> list[Any]:
         """Runs statements without values at once; the last one's row, or what it is called when done."""
@@ -126,20 +126,18 @@ class PostgresConnection:
         """See `sql.Connection`."""
         if not keys:
             return []
-        cursor = self._raw.execute(_translated(sql), (*fixed, list(keys)), binary=True)
-        return cursor.fetchall() if cursor.description else []
+        return _rows_of(self._run(_translated(sql), (*fixed, list(keys))))
 
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]], /) -> list[Any]:
         """See `sql.Connection`."""
         if not rows:
             return []
-        cursor = self._raw.execute(_insert_text(insert), (_records(insert.columns, rows),), binary=True)
-        return cursor.fetchall() if cursor.description else []
+        return _rows_of(self._run(insert_text(insert), (records(insert.columns, rows),)))
 
     def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:
         """See `sql.Connection`."""
         if rows:
-            self._raw.execute(_update_text(update), (_records((update.key, *update.columns), rows),))
+            self._run(_update_text(update), (records((update.key, *update.columns), rows),))
 
     def text_in(self, column: str, key: str, /) -> str:
         """See `sql.Connection`."""
@@ -152,7 +150,7 @@ class PostgresConnection:
 
     def analyze(self, tables: Sequence[str], /) -> None:
         """See `sql.Connection`. Autovacuum comes by once a minute; what another process analyzes is left to it."""
-        stale = self._raw.execute(_STALE_TABLES, (list(tables),)).fetchall()
+        stale = self._run(_STALE_TABLES, (list(tables),)).fetchall()
         for (table,) in stale:
             self._raw.execute(f"ANALYZE (SKIP_LOCKED) {table}", prepare=False)
 
@@ -166,6 +164,14 @@ class PostgresConnection:
     def close(self) -> None:
         """See `sql.Connection`."""
         self._raw.close()
+
+    def _run(self, text: str, parameters: Parameters) -> psycopg.Cursor[Any]:
+        """Every statement with values, and what keeps it prepared."""
+        return self._raw.execute(text, parameters, binary=True)
+
+
+def _rows_of(cursor: psycopg.Cursor[Any]) -> list[Any]:
+    return cursor.fetchall() if cursor.description else []
 
 
 @lru_cache(1_024)
@@ -198,7 +204,7 @@ def _select_text(select: Select) -> str:
 
 
 @cache
-def _insert_text(insert: Insert) -> str:
+def insert_text(insert: Insert) -> str:
     """A record is read by the types of the table's own columns."""
     table, columns = insert.table, ", ".join(insert.columns)
     return (
@@ -217,7 +223,7 @@ def _update_text(update: Update) -> str:
     )
 
 
-def _records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def records(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """Rows as JSON, bytes in the form that a column of them reads."""
     return json.encode([
         {

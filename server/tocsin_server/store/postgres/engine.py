@@ -15,8 +15,9 @@ from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.facts import read_fact, write_epoch, write_fact
 from tocsin_server.store.founding import found
 from tocsin_server.store.migrate import migrate_up
-from tocsin_server.store.postgres.connection import PostgresConnection, open_connection, options_of
+from tocsin_server.store.postgres.connection import PostgresConnection, connect, options_of
 from tocsin_server.store.postgres.errors import is_passing, is_unavailable, storage_errors
+from tocsin_server.store.postgres.writing import WritingConnection
 
 _ALONE = 0x70C5_1A
 """Of the advisory lock under which the schema and the facts are changed."""
@@ -78,11 +79,11 @@ class PostgresEngine:
 
     def open_reader(self) -> PostgresConnection:
         """See `engine.Engine`."""
-        return open_connection(self._options)
+        return PostgresConnection(connect(self._options))
 
     def open_session(self) -> "PostgresSession":
         """See `engine.Engine`. The server may be another one since the last time, so it is asked again."""
-        connection = open_connection(self._options)
+        connection = WritingConnection(connect(self._options))
         try:
             connection.execute("BEGIN")
             connection.execute(_LOCK_TRANSACTION)
@@ -105,7 +106,7 @@ class PostgresEngine:
 class PostgresSession:
     """Implements `engine.WriteSession`."""
 
-    def __init__(self, connection: PostgresConnection, clock: Clock) -> None:
+    def __init__(self, connection: WritingConnection, clock: Clock) -> None:
         self.connection = connection
         self._clock = clock
         self._content_ids: list[int] = []
@@ -117,6 +118,7 @@ class PostgresSession:
 
     def commit(self) -> None:
         """See `engine.WriteSession`."""
+        self.connection.write_held()
         (done,) = self.connection.execute_all("COMMIT")
         if done != "COMMIT":
             # A transaction in which something failed is rolled back by COMMIT, without an error.
@@ -124,6 +126,7 @@ class PostgresSession:
 
     def roll_back(self) -> None:
         """See `engine.WriteSession`."""
+        self.connection.forget_held()
         self.connection.execute("ROLLBACK")
 
     def new_content_ids(self, count: int) -> Sequence[int]:
