@@ -3,10 +3,10 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 import pytest
@@ -32,6 +32,8 @@ from tocsin_server.service.ports import Committed
 from tocsin_server.store.clock import SystemClock
 from tocsin_server.store.postgres.connection import PostgresConnection
 from tocsin_server.store.postgres.engine import PostgresSession
+from tocsin_server.store.postgres.writing import WritingConnection
+from tocsin_server.store.sql import Insert, Update
 from tocsin_server.store.store import Store, StoreOptions, open_store
 
 pytestmark = on_postgres
@@ -452,3 +454,72 @@ async def test_only_what_has_changed_a_lot_is_analyzed(database_url: str) -> Non
         assert (analyzed(1), analyzed(0)) == (["large"], ["small"])
         connection.analyze(("large", "small"))
         assert (analyzed(1), analyzed(2)) == (["large"], [])
+
+
+# --- rows that go together --------------------------------------------------------------------------------------------
+
+LETTERS = Insert("letters", ("id", "body"))
+PARCELS = Insert("parcels", ("id", "body"))
+LATEST = Insert("letters", ("id", "body"), "ON CONFLICT (id) DO UPDATE SET body = excluded.body")
+BODIES = "SELECT body FROM letters UNION ALL SELECT body FROM parcels ORDER BY 1"
+
+
+class Writing(NamedTuple):
+    """A writer's session on two tables, and somebody who sees what is committed."""
+
+    session: PostgresSession
+    other: psycopg.Connection[Any]
+
+    def seen(self) -> list[str]:
+        """By the writer, within its transaction."""
+        return [body for (body,) in self.session.connection.execute(BODIES).fetchall()]
+
+    def committed(self) -> list[str]:
+        return [body for (body,) in self.other.execute(BODIES).fetchall()]
+
+
+@pytest.fixture
+def writing(database_url: str, clock: TurnedClock) -> Iterator[Writing]:
+    with (
+        psycopg.connect(database_url, autocommit=True) as raw,
+        psycopg.connect(database_url, autocommit=True) as other,
+    ):
+        for table in ("letters", "parcels"):
+            raw.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, body text NOT NULL)")
+        yield Writing(PostgresSession(WritingConnection(raw), clock), other)
+
+
+def test_a_statement_sees_all_that_was_inserted_before_it(writing: Writing) -> None:
+    session = writing.session
+    session.begin()
+    session.connection.insert(LETTERS, [(1, "a"), (2, "b")])
+    session.connection.insert(PARCELS, [(1, "c")])
+    assert writing.seen() == ["a", "b", "c"]
+    session.connection.insert(LETTERS, [(3, "d")])
+    session.connection.insert(LATEST, [(3, "e")])
+    session.connection.update(Update("parcels", "id", ("body",)), [(1, "f")])
+    session.connection.insert(LATEST, [(1, "g")])
+    session.commit()
+    assert writing.committed() == ["b", "e", "f", "g"]
+
+
+def test_what_is_held_is_gone_with_its_transaction(writing: Writing) -> None:
+    session = writing.session
+    session.begin()
+    session.connection.insert(LETTERS, [(1, "a")])
+    session.roll_back()
+    session.begin()
+    session.connection.insert(PARCELS, [(1, "b")])
+    session.commit()
+    assert writing.committed() == ["b"]
+
+
+def test_what_cannot_be_inserted_fails_by_the_commit(writing: Writing) -> None:
+    session = writing.session
+    session.begin()
+    session.connection.insert(PARCELS, [(1, "a")])
+    session.connection.insert(LETTERS, [(1, "b"), (1, "c")])
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        session.commit()
+    session.roll_back()
+    assert writing.committed() == []
