@@ -47,14 +47,15 @@ from tocsin_server.rpc.convert.content import sent_content_from
 from tocsin_server.rpc.convert.notification import spec_from
 from tocsin_server.service.ports import Committed
 from tocsin_server.settings import load
+from tocsin_server.store.expansion import ENTRIES_PER_MESSAGE
 
 TENANT = "default"
-CHUNK = 250
-"""Entries handed to the hub at one go; other work of the event loop has its turn after each."""
-GATHERED_BYTES = 512 << 10
+CHUNK = ENTRIES_PER_MESSAGE
+"""Entries handed to the hub at one go, as the writer or the bus brings them."""
+GATHERED_BYTES = 128 << 10
 """With so much waiting in any stream, the next chunk waits too."""
 PACE_S = 0.001
-CHUNKS_UNDER_WAY = 16
+CHUNKS_UNDER_WAY = 4
 """So many are on their way by the bus at most; half as many, when more follow."""
 
 _LINE_BYTES = 16 << 20
@@ -75,6 +76,7 @@ class StreamsHere:
 
     def __init__(self, server: Server) -> None:
         self._sessions = server.sessions
+        self._hub = server.hub
 
     @property
     def gathered(self) -> int:
@@ -88,6 +90,7 @@ class StreamsHere:
 
     async def keep_up(self) -> None:
         """See Streams."""
+        await self.settled()
         while True:
             if self.gathered <= GATHERED_BYTES:
                 return
@@ -95,6 +98,10 @@ class StreamsHere:
 
     async def settled(self) -> None:
         """See Streams."""
+        while True:
+            if not self._hub.waiting_count:
+                return
+            await asyncio.sleep(0)
 
 
 class StreamsThere:
@@ -118,7 +125,8 @@ class StreamsThere:
         while True:
             answer = await self._control.ask("taken")
             self._taken = answer["chunks"]
-            if self._handed_out - self._taken <= count and answer["gathered"] <= GATHERED_BYTES:
+            taken = self._handed_out - self._taken <= count and not answer["waiting"]
+            if taken and answer["gathered"] <= GATHERED_BYTES:
                 return
             await asyncio.sleep(PACE_S)
 
@@ -257,6 +265,7 @@ class Driver:
             "chunks": hearing.chunks if hearing else 0,
             "longest_chunk_ms": 1e3 * hearing.longest_s if hearing else 0.0,
             "gathered": self._streams.gathered,
+            "waiting": self._server.hub.waiting_count,
             "dropped": self._streams.dropped,
         }
 

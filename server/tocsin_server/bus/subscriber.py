@@ -100,7 +100,8 @@ class Subscriber:
             await links.connect()
             life = _Life(links)
             reading = [self._read(life, index) for index in range(len(links.pubsubs))]
-            tasks += map(asyncio.create_task, (self._subscribe(life), self._beat(life), *reading))
+            tending = (self._subscribe(life), self._beat(life), self._watch(life))
+            tasks += map(asyncio.create_task, (*tending, *reading))
             # Not a group: one that is cancelled while a task fails would tell of the failure alone.
             ended, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             ended.pop().result()
@@ -173,19 +174,32 @@ class Subscriber:
 
     async def _read(self, life: "_Life", index: int) -> None:
         pubsub = life.links.pubsubs[index]
-        patience = MISSED_HEARTBEATS * HEARTBEAT_SECONDS
         count = 0
         while True:
-            message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=patience)
-            if message is None:
-                # Should this process have stood still, there is something to read that came in time.
-                message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=LATE_SECONDS)
-            if message is None:
-                raise Broken(f"nothing was heard for {patience:g} s")
-            self._take(life, index, message)
+            # With a timeout each would take twice as long.
+            message = await pubsub.get_message(ignore_subscribe_messages=False, timeout=None)
+            life.heard_at[index] = time.monotonic()
+            if message is not None:
+                self._take(life, index, message)
             count += 1
             if not count % MESSAGES_PER_TURN:
                 await asyncio.sleep(0)
+
+    async def _watch(self, life: "_Life") -> None:
+        """Ends when some connection hears nothing any more."""
+        patience = MISSED_HEARTBEATS * HEARTBEAT_SECONDS
+        late = False
+        while True:
+            silence = time.monotonic() - min(life.heard_at)
+            if silence <= patience:
+                late = False
+                await asyncio.sleep(patience - silence)
+            elif not late:
+                # Should this process have stood still, there is something to read that came in time.
+                late = True
+                await asyncio.sleep(LATE_SECONDS)
+            else:
+                raise Broken(f"nothing was heard for {patience:g} s")
 
     def _take(self, life: "_Life", index: int, message: dict[str, Any]) -> None:
         kind, channel = message["type"], message["channel"].decode()
@@ -218,5 +232,7 @@ class _Life:
         self.links = links
         self.heard = [False] * len(links.pubsubs)
         """Which of them have heard a heartbeat."""
+        self.heard_at = [time.monotonic()] * len(links.pubsubs)
+        """When each last heard anything, by the monotonic clock, in seconds."""
         self.leaving: Counter[str] = Counter()
         """Channels that are being unsubscribed from, and how often: one may be left, joined and left again."""

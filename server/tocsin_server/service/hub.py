@@ -4,13 +4,22 @@ It holds no history. A session whose position is exactly one behind takes an ent
 gap from storage. So a hint may be lost, doubled or late without effect on what a subscriber gets.
 """
 
+import asyncio
+from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from tocsin_server.domain.inbox import Inbox, InboxChange, InboxErased
+from tocsin_server.domain.inbox import BroadcastChunk, Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
 from tocsin_server.service.offered import Offered
 from tocsin_server.service.ports import Codec, Committed, Interest
 from tocsin_server.service.position import Position
+
+AT_ONE_GO = 64
+"""Changes that are offered before others have their turn: a Send needs a dozen turns of the event loop until it is
+answered, and each may come after so many."""
+
+MOST_WAITING = 5_000
+"""Of changes that wait for their turn. Beyond it whoever brings more waits for them: some 20 ms of work."""
 
 
 class Hub:
@@ -22,6 +31,10 @@ class Hub:
         self._metrics = metrics
         self._interest = interest
         self._followers: dict[tuple[str, str], list[Position]] = {}
+        self._waiting: deque[InboxChange | InboxErased | BroadcastChunk] = deque()
+        self._waiting_count = 0
+        self._goes_on = False
+        """Another turn is coming."""
 
     def follow(self, tenant: str, position: Position) -> None:
         """From now on the position's session is offered every change of its recipient."""
@@ -59,6 +72,11 @@ class Hub:
             by_tenant.setdefault(tenant, []).append(recipient)
         return by_tenant
 
+    @property
+    def waiting_count(self) -> int:
+        """Changes that are still to be offered."""
+        return self._waiting_count
+
     def compare(self, tenant: str, recipients: Sequence[str], heads: Mapping[str, Inbox]) -> None:
         """Has sessions read what they lack, as counter rows from storage show it."""
         for recipient in recipients:
@@ -69,21 +87,57 @@ class Hub:
         """Offers what a transaction changed; a `ports.CommitListener`."""
         self.offer(committed.changes)
         for chunk in committed.chunks:
-            self.offer(chunk.changes(self._followers))
+            self._wait(chunk, len(chunk.entries))
+        self._begin()
 
     def offer(self, changes: Iterable[InboxChange | InboxErased]) -> None:
-        """Offers changes to the sessions that follow their inboxes."""
-        followers = self._followers
-        codec = self._codec
+        """Offers changes to the sessions that follow their inboxes: in their order, and all that are few at once."""
         for change in changes:
-            positions = followers.get((change.tenant, change.recipient))
-            if positions is None:
+            self._wait(change, 1)
+        self._begin()
+
+    def _wait(self, what: InboxChange | InboxErased | BroadcastChunk, count: int) -> None:
+        self._waiting.append(what)
+        self._waiting_count += count
+
+    def _begin(self) -> None:
+        while self._waiting_count > MOST_WAITING:
+            self._hand_out()
+        if not self._goes_on:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        try:
+            self._hand_out()
+        finally:
+            self._goes_on = bool(self._waiting)
+            if self._goes_on:
+                asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _hand_out(self) -> None:
+        """Offers what has waited longest."""
+        waiting = self._waiting
+        offered = 0
+        while waiting and offered < AT_ONE_GO:
+            what = waiting.popleft()
+            if isinstance(what, BroadcastChunk):
+                changes = what.changes(self._followers)
+                self._waiting_count += len(changes) - len(what.entries)
+                waiting.extendleft(reversed(changes))
                 continue
-            if isinstance(change, InboxErased):
-                for position in positions:
-                    position.session.erased(position, change.incarnation)
-                continue
-            offered = Offered(change, codec)
-            self._metrics.hub_deliveries += len(positions)
+            offered += 1
+            self._waiting_count -= 1
+            self._offer(what)
+
+    def _offer(self, change: InboxChange | InboxErased) -> None:
+        positions = self._followers.get((change.tenant, change.recipient))
+        if positions is None:
+            return
+        if isinstance(change, InboxErased):
             for position in positions:
-                position.session.offer(position, offered)
+                position.session.erased(position, change.incarnation)
+            return
+        offered = Offered(change, self._codec)
+        self._metrics.hub_deliveries += len(positions)
+        for position in positions:
+            position.session.offer(position, offered)

@@ -1,12 +1,23 @@
 """The hub and its hints: right ones are quick, and wrong ones change nothing."""
 
+import asyncio
+from typing import Any, cast
+
 import pytest
 
 from tests.support.desk import Desk
 from tests.support.stores import TurnedClock
 from tests.support.streams import Exchange, Follower
 from tests.support.waiting import eventually
-from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, InboxErased
+from tocsin_server.domain.inbox import (
+    BroadcastChunk,
+    BroadcastEntry,
+    Counts,
+    Inbox,
+    InboxChange,
+    InboxErased,
+)
+from tocsin_server.service.hub import AT_ONE_GO, MOST_WAITING
 from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Start
 from tocsin_server.service.ports import Committed
@@ -193,3 +204,67 @@ async def test_an_offer_knows_its_time(streams: Exchange, desk: Desk, turned_clo
 async def test_an_empty_commit_is_no_news(streams: Exchange) -> None:
     streams.hub(Committed())
     assert streams.hub.followed_count == 0
+
+
+class Listener:
+    """Stands for a position and its session, and notes what it is offered."""
+
+    def __init__(self, recipient: str) -> None:
+        self.recipient = recipient
+        self.session = self
+        self.revisions: list[int] = []
+
+    def offer(self, position: object, offered: Offered) -> None:
+        assert position is self
+        self.revisions.append(offered.change.revision)
+
+    def erased(self, position: object, incarnation: bytes) -> None:
+        assert position is self
+        self.revisions.append(0)
+
+
+@pytest.fixture
+def listener(streams: Exchange) -> Listener:
+    made = Listener("ada")
+    streams.hub.follow("default", cast(Any, made))
+    return made
+
+
+def changes(first: int, last: int) -> list[InboxChange]:
+    return [
+        InboxChange("default", "ada", b"i" * 8, revision, Counts()) for revision in range(first, last + 1)
+    ]
+
+
+async def test_many_changes_are_offered_a_few_at_a_time(streams: Exchange, listener: Listener) -> None:
+    """In their order, whatever comes meanwhile, and with turns for others in between."""
+    hub, seen = streams.hub, []
+    hub.offer(changes(1, 2 * AT_ONE_GO + 2))
+    assert len(listener.revisions) == AT_ONE_GO
+    assert hub.waiting_count == AT_ONE_GO + 2
+    asyncio.get_running_loop().call_soon(lambda: seen.append(len(listener.revisions)))
+    last = 2 * AT_ONE_GO + 3
+    hub.offer(changes(last, last))
+    hub.offer([InboxErased("default", "ada", b"i" * 8)])
+    await eventually(lambda: not hub.waiting_count, "all to be offered")
+    assert listener.revisions == [*range(1, last + 1), 0]
+    assert seen == [2 * AT_ONE_GO], "what was asked for meanwhile had its turn"
+
+
+async def test_whoever_brings_too_much_waits_for_it(streams: Exchange, listener: Listener) -> None:
+    streams.hub.offer(changes(1, MOST_WAITING + 3 * AT_ONE_GO))
+    assert streams.hub.waiting_count <= MOST_WAITING
+    assert listener.revisions == [*range(1, len(listener.revisions) + 1)]
+    await eventually(lambda: not streams.hub.waiting_count, "all to be offered")
+    assert len(listener.revisions) == MOST_WAITING + 3 * AT_ONE_GO
+
+
+async def test_of_a_broadcast_only_what_is_followed_is_offered(streams: Exchange, listener: Listener) -> None:
+    names = [*(f"other{number}" for number in range(3 * AT_ONE_GO)), "ada", "bob"]
+    entries = tuple(BroadcastEntry(name, b"i" * 8, 1, Counts(), bytes(16)) for name in names)
+    chunk = BroadcastChunk("default", "news", b"", b"", b"", None, entries)
+    before = streams.parts.metrics.hub_deliveries
+    streams.hub(Committed(tuple(changes(2, 2)), chunks=(chunk, chunk)))
+    assert listener.revisions == [2, 1, 1]
+    assert streams.hub.waiting_count == 0
+    assert streams.parts.metrics.hub_deliveries == before + 3
