@@ -196,7 +196,7 @@ async def _gateway(setting: Setting, name: str, hubs: Hubs) -> Row:
                 raise NotArrived(f"{waves * len(keys)} entries were offered, {count} came in")
             write_rate = await _bare_writes(reading, setting.by_size(60_000, 150_000), size // count)
             pairs.append(Pair(count / (last - offered["started"]), write_rate))
-            chunks.append(offered["longest_chunk_ms"])
+            chunks.append(offered["longest_offer_ms"])
             dropped = offered["dropped"]
             for part, share in zip(servers, busy.of_others, strict=True):
                 server_cpu[part].append(share)
@@ -216,7 +216,7 @@ async def _gateway(setting: Setting, name: str, hubs: Hubs) -> Row:
         probe_p50_ms=1e3 * median(latencies),
         probe_p99_ms=p99,
         idle_probe_p50_ms=1e3 * median(idle_latencies),
-        longest_chunk_ms=max(chunks),
+        longest_offer_ms=max(chunks),
         dropped=dropped,
         load_cpu=median(load_cpu),
         **{part: median(shares) for part, shares in server_cpu.items()},

@@ -51,7 +51,7 @@ from tocsin_server.store.expansion import ENTRIES_PER_MESSAGE
 
 TENANT = "default"
 CHUNK = ENTRIES_PER_MESSAGE
-"""Entries handed to the hub at one go, as the writer or the bus brings them."""
+"""Entries handed to the hub at one go, as the bus brings them."""
 GATHERED_BYTES = 128 << 10
 """With so much waiting in any stream, the next chunk waits too."""
 PACE_S = 0.001
@@ -99,7 +99,7 @@ class StreamsHere:
     async def settled(self) -> None:
         """See Streams."""
         while True:
-            if not self._hub.waiting_count:
+            if not self._hub.backlog:
                 return
             await asyncio.sleep(0)
 
@@ -240,7 +240,7 @@ class Driver:
             after = await control.ask("taken")
         finally:
             control.close()
-        return answer | {"longest_chunk_ms": after["longest_chunk_ms"], "dropped": after["dropped"]}
+        return answer | {"longest_offer_ms": after["longest_offer_ms"], "dropped": after["dropped"]}
 
     async def _hand_out(self, waves: int, streams: Streams) -> dict[str, Any]:
         longest = 0.0
@@ -255,7 +255,7 @@ class Driver:
         await streams.settled()
         return {
             "started": started,
-            "longest_chunk_ms": 1e3 * longest,
+            "longest_offer_ms": 1e3 * longest,
             "dropped": self._streams.dropped,
         }
 
@@ -263,9 +263,9 @@ class Driver:
         hearing = self._hearing
         return {
             "chunks": hearing.chunks if hearing else 0,
-            "longest_chunk_ms": 1e3 * hearing.longest_s if hearing else 0.0,
+            "longest_offer_ms": 1e3 * hearing.longest_s if hearing else 0.0,
             "gathered": self._streams.gathered,
-            "waiting": self._server.hub.waiting_count,
+            "waiting": self._server.hub.backlog,
             "dropped": self._streams.dropped,
         }
 

@@ -16,13 +16,21 @@ class Proxy:
     What it is told holds for the connections there are and for those to come, until it is told otherwise.
     """
 
-    def __init__(self, target: int | Path, tap: Callable[[bytes], None] = lambda chunk: None) -> None:
-        """`target` is a port of this machine or a socket's path; `tap` is shown what it says."""
+    def __init__(
+        self, target: int | Path, tap: Callable[[bytes], None] = lambda chunk: None, mark: bytes | None = None
+    ) -> None:
+        """`target` is a port of this machine or a socket's path; `tap` is shown what it says.
+
+        Connections on which a client says `mark` are the marked ones.
+        """
         self._target = target
         self._tap = tap
+        self._mark = mark
         self._server: asyncio.Server | None = None
         self._forwarding = asyncio.Event()
         self._forwarding.set()
+        self._forwarding_marked = asyncio.Event()
+        self._forwarding_marked.set()
         self._delay_s = 0.0
         self._connections: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -43,9 +51,14 @@ class Proxy:
         """Forward nothing any more, either way, not even that a side has closed. Connections stay open."""
         self._forwarding.clear()
 
+    def blackhole_marked(self) -> None:
+        """The same for the marked connections alone."""
+        self._forwarding_marked.clear()
+
     def heal(self) -> None:
         """Forward again, first what was held back."""
         self._forwarding.set()
+        self._forwarding_marked.set()
 
     def delay(self, seconds: float) -> None:
         """Hold everything back for so long, either way."""
@@ -82,9 +95,15 @@ class Proxy:
                 # To the client, a network that forwards nothing looks the same before the server has been reached.
                 await self._forwarding.wait()
                 target_reader, target_writer = await self._connect()
+                marked = asyncio.Event()
+
+                def look(chunk: bytes) -> None:
+                    if self._mark is not None and self._mark in chunk:
+                        marked.set()
+
                 async with self._kept(target_writer), asyncio.TaskGroup() as directions:
-                    directions.create_task(self._forward(reader, target_writer))
-                    directions.create_task(self._forward(target_reader, writer, self._tap))
+                    directions.create_task(self._forward(reader, target_writer, look, marked))
+                    directions.create_task(self._forward(target_reader, writer, self._tap, marked))
         except* OSError:
             pass  # a side has gone, or was never there: the other one has been cut off too
 
@@ -97,7 +116,8 @@ class Proxy:
         self,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        tap: Callable[[bytes], None] = lambda chunk: None,
+        tap: Callable[[bytes], None],
+        marked: asyncio.Event,
     ) -> None:
         while True:
             chunk = await reader.read(CHUNK_BYTES)
@@ -105,6 +125,8 @@ class Proxy:
             if self._delay_s:
                 await asyncio.sleep(self._delay_s)
             await self._forwarding.wait()
+            if marked.is_set():
+                await self._forwarding_marked.wait()
             if not chunk:
                 break
             writer.write(chunk)

@@ -131,13 +131,14 @@ def _measure(ground: Ground, parts: Parts) -> None:
     metrics, streams, workers = ground.metrics, parts.streams, parts.workers
     metrics.observe_queue("writer", ground.store.writer.depth)
     metrics.observe_sessions(lambda: streams.sessions.count, lambda: streams.hub.followed_count)
+    metrics.observe_hub(lambda: streams.hub.backlog)
     metrics.observe_bus(parts.fleet.bus.figures)
     metrics.observe_lag(ground.loop_lag.worst, lambda: workers.timers.lag)
     metrics.observe_deliveries(workers.deliver.attempts, lambda: workers.deliver.lag)
 
 
 def _start_writer(ground: Ground, parts: Parts) -> None:
-    """From here on something can be committed, and each commit is told in this order."""
+    """From here on something can be committed, and each commit is told to these in this order."""
     writer = ground.store.writer
     writer.listen(parts.streams.hub)
     writer.listen(parts.fleet.bus)

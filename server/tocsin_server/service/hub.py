@@ -7,6 +7,7 @@ gap from storage. So a hint may be lost, doubled or late without effect on what 
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 from tocsin_server.domain.inbox import BroadcastChunk, Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
@@ -14,12 +15,16 @@ from tocsin_server.service.offered import Offered
 from tocsin_server.service.ports import Codec, Committed, Interest
 from tocsin_server.service.position import Position
 
-AT_ONE_GO = 64
-"""Changes that are offered before others have their turn: a Send needs a dozen turns of the event loop until it is
-answered, and each may come after so many."""
+OFFERS_PER_TURN = 64
+"""To sessions, before other work has its turn: a Send needs a dozen turns of the event loop until it is answered, and
+each may come after so many."""
 
 MOST_WAITING = 5_000
-"""Of changes that wait for their turn. Beyond it whoever brings more waits for them: some 20 ms of work."""
+"""Of changes that wait to be offered, of which each 4 KiB of content count as one more. Whoever brings more waits."""
+
+_BYTES_OF_ONE = 4096
+
+_Waiting: TypeAlias = InboxChange | InboxErased | BroadcastChunk
 
 
 class Hub:
@@ -31,8 +36,8 @@ class Hub:
         self._metrics = metrics
         self._interest = interest
         self._followers: dict[tuple[str, str], list[Position]] = {}
-        self._waiting: deque[InboxChange | InboxErased | BroadcastChunk] = deque()
-        self._waiting_count = 0
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_weight = 0
         self._goes_on = False
         """Another turn is coming."""
 
@@ -73,71 +78,89 @@ class Hub:
         return by_tenant
 
     @property
-    def waiting_count(self) -> int:
-        """Changes that are still to be offered."""
-        return self._waiting_count
+    def backlog(self) -> int:
+        """How much is still to be offered, as MOST_WAITING counts it."""
+        return self._waiting_weight
 
     def compare(self, tenant: str, recipients: Sequence[str], heads: Mapping[str, Inbox]) -> None:
         """Has sessions read what they lack, as counter rows from storage show it."""
+        # They may show what waits here, which needs no reading.
+        self._hand_out_down_to(0)
         for recipient in recipients:
             for position in self._followers.get((tenant, recipient), ()):
                 position.session.compare(position, heads.get(recipient))
 
     def __call__(self, committed: Committed) -> None:
         """Offers what a transaction changed; a `ports.CommitListener`."""
-        self.offer(committed.changes)
-        for chunk in committed.chunks:
-            self._wait(chunk, len(chunk.entries))
-        self._begin()
+        self._take((*committed.changes, *committed.chunks))
 
     def offer(self, changes: Iterable[InboxChange | InboxErased]) -> None:
-        """Offers changes to the sessions that follow their inboxes: in their order, and all that are few at once."""
-        for change in changes:
-            self._wait(change, 1)
-        self._begin()
+        """Offers changes to the sessions that follow their inboxes, in their order: few at once, many over some turns.
 
-    def _wait(self, what: InboxChange | InboxErased | BroadcastChunk, count: int) -> None:
-        self._waiting.append(what)
-        self._waiting_count += count
+        Not to be called by a session that is being offered something.
+        """
+        self._take(changes)
 
-    def _begin(self) -> None:
-        while self._waiting_count > MOST_WAITING:
-            self._hand_out()
-        if not self._goes_on:
-            self._go_on()
+    def _take(self, arrived: Iterable[_Waiting]) -> None:
+        most = MOST_WAITING
+        for each in arrived:
+            self._waiting.append(each)
+            self._waiting_weight += _weight(each)
+            if isinstance(each, InboxErased):
+                # Whoever has it erased is answered when nothing of it is sent any more.
+                most = 0
+        self._hand_out_down_to(most)
+        if self._waiting and not self._goes_on:
+            self._turn()
 
-    def _go_on(self) -> None:
+    def _hand_out_down_to(self, weight: int) -> None:
+        while self._waiting and self._waiting_weight > weight:
+            self._turn()
+
+    def _turn(self) -> None:
+        """Offers what has waited longest. Whatever fails, what waits behind it has its turn."""
         try:
             self._hand_out()
         finally:
-            self._goes_on = bool(self._waiting)
-            if self._goes_on:
+            if self._waiting and not self._goes_on:
+                self._goes_on = True
                 asyncio.get_running_loop().call_soon(self._go_on)
 
-    def _hand_out(self) -> None:
-        """Offers what has waited longest."""
-        waiting = self._waiting
-        offered = 0
-        while waiting and offered < AT_ONE_GO:
-            what = waiting.popleft()
-            if isinstance(what, BroadcastChunk):
-                changes = what.changes(self._followers)
-                self._waiting_count += len(changes) - len(what.entries)
-                waiting.extendleft(reversed(changes))
-                continue
-            offered += 1
-            self._waiting_count -= 1
-            self._offer(what)
+    def _go_on(self) -> None:
+        self._goes_on = False
+        if self._waiting:
+            self._turn()
 
-    def _offer(self, change: InboxChange | InboxErased) -> None:
-        positions = self._followers.get((change.tenant, change.recipient))
-        if positions is None:
-            return
+    def _hand_out(self) -> None:
+        waiting = self._waiting
+        offers = 0
+        while waiting and offers < OFFERS_PER_TURN:
+            change = waiting.popleft()
+            self._waiting_weight -= _weight(change)
+            if isinstance(change, BroadcastChunk):
+                followed = change.changes(self._followers)
+                waiting.extendleft(reversed(followed))
+                self._waiting_weight += sum(map(_weight, followed))
+            else:
+                offers += self._offer(change)
+
+    def _offer(self, change: InboxChange | InboxErased) -> int:
+        """How many sessions followed its inbox."""
+        positions = self._followers.get((change.tenant, change.recipient), ())
         if isinstance(change, InboxErased):
             for position in positions:
                 position.session.erased(position, change.incarnation)
-            return
-        offered = Offered(change, self._codec)
-        self._metrics.hub_deliveries += len(positions)
-        for position in positions:
-            position.session.offer(position, offered)
+        elif positions:
+            offered = Offered(change, self._codec)
+            self._metrics.hub_deliveries += len(positions)
+            for position in positions:
+                position.session.offer(position, offered)
+        return len(positions)
+
+
+def _weight(waiting: _Waiting) -> int:
+    if isinstance(waiting, BroadcastChunk):
+        return len(waiting.entries) + len(waiting.content) // _BYTES_OF_ONE
+    if isinstance(waiting, InboxErased) or waiting.content is None:
+        return 1
+    return 1 + len(waiting.content) // _BYTES_OF_ONE

@@ -14,7 +14,7 @@ from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
 
 ENTRIES_PER_MESSAGE = 64
-"""What has gathered goes out in messages of so many: while one is made nothing else runs. With four times as many a
+"""What has gathered goes out in messages of so many, as nothing else runs while one is made. With four times as many a
 stream carries no more, and a Send meanwhile takes half as long again."""
 
 _Gathered = tuple[Position, Offered]

@@ -99,6 +99,10 @@ class Metrics:
             "tocsin.session.recipients", "{recipient}", "Recipients followed by open streams.", recipients
         )
 
+    def observe_hub(self, backlog: Callable[[], int]) -> None:
+        """Shows how far offering is behind committing."""
+        self._gauge("tocsin.hub.backlog", "{change}", "Changes that wait to be offered to sessions.", backlog)
+
     def observe_lag(self, event_loop: Callable[[], Micros], timers: Callable[[], Micros]) -> None:
         """Shows how late the event loop was at worst in the last 10 s, and how late due timers are."""
         self._gauge(

@@ -108,8 +108,8 @@ class Connection(Protocol):
     def insert(self, insert: Insert, rows: Sequence[Sequence[Any]], /) -> list[Any]:
         """Inserts rows in their order; what RETURNING gives.
 
-        Where nothing is given back, the rows may go to the database with the next statement or with the commit, which
-        then is what fails for them.
+        Where nothing is given back, the rows may go to the database with the next statement or with the commit, with
+        those of other tables and in no order of the tables; that is then what fails for them.
         """
 
     def update(self, update: Update, rows: Sequence[Sequence[Any]], /) -> None:

@@ -143,6 +143,22 @@ async def test_a_silent_partition_is_noticed(fleet: Replicas, valkey: Valkey, de
         await there.stop()
 
 
+async def test_silence_where_it_is_subscribed_is_noticed(fleet: Replicas, valkey: Valkey, desk: Desk) -> None:
+    """What is published gets through, so that nothing fails: only that nothing is heard tells of it."""
+    await fleet.join(valkey.url)
+    async with Proxy(valkey.port, mark=b"SUBSCRIBE") as proxy:
+        there = await fleet.join(f"redis://{proxy.address}", poll_interval=QUICK)
+        follower = await there.follows("ada")
+        proxy.blackhole_marked()
+        await unhealthy(there)
+        assert "nothing was heard" in there.health[-1]
+        await desk.send_many(4)
+        await everything(follower, 4)
+        proxy.heal()
+        await there.until_healthy()
+        await there.stop()
+
+
 # --- slow -------------------------------------------------------------------------------------------------------------
 
 

@@ -468,6 +468,7 @@ class Writing(NamedTuple):
     """A writer's session on two tables, and somebody who sees what is committed."""
 
     session: PostgresSession
+    pid: int
     other: psycopg.Connection[Any]
 
     def seen(self) -> list[str]:
@@ -486,7 +487,7 @@ def writing(database_url: str, clock: TurnedClock) -> Iterator[Writing]:
     ):
         for table in ("letters", "parcels"):
             raw.execute(f"CREATE TABLE {table} (id bigint PRIMARY KEY, body text NOT NULL)")
-        yield Writing(PostgresSession(WritingConnection(raw), clock), other)
+        yield Writing(PostgresSession(WritingConnection(raw), clock), raw.info.backend_pid, other)
 
 
 def test_a_statement_sees_all_that_was_inserted_before_it(writing: Writing) -> None:
@@ -512,6 +513,28 @@ def test_what_is_held_is_gone_with_its_transaction(writing: Writing) -> None:
     session.connection.insert(PARCELS, [(1, "b")])
     session.commit()
     assert writing.committed() == ["b"]
+
+
+def test_what_cannot_be_inserted_and_is_rolled_back_never_comes_to_the_server(writing: Writing) -> None:
+    session = writing.session
+    session.begin()
+    session.connection.insert(LETTERS, [(1, "a"), (1, "b")])
+    session.roll_back()
+    assert writing.committed() == []
+
+
+def test_rows_of_several_tables_go_in_one_statement(writing: Writing) -> None:
+    session = writing.session
+    session.begin()
+    session.connection.insert(LETTERS, [(1, "a")])
+    session.connection.insert(PARCELS, [(1, "b")])
+    session.connection.write_held()
+    last = "SELECT query FROM pg_stat_activity WHERE pid = %s"
+    (text,) = writing.other.execute(last, (writing.pid,)).fetchone() or ("",)
+    assert "INTO letters" in text
+    assert "INTO parcels" in text
+    session.commit()
+    assert writing.committed() == ["a", "b"]
 
 
 def test_what_cannot_be_inserted_fails_by_the_commit(writing: Writing) -> None:

@@ -17,7 +17,8 @@ from tocsin_server.domain.inbox import (
     InboxChange,
     InboxErased,
 )
-from tocsin_server.service.hub import AT_ONE_GO, MOST_WAITING
+from tocsin_server.domain.value import replace
+from tocsin_server.service.hub import MOST_WAITING, OFFERS_PER_TURN
 from tocsin_server.service.offered import Offered
 from tocsin_server.service.placing import Start
 from tocsin_server.service.ports import Committed
@@ -213,10 +214,18 @@ class Listener:
         self.recipient = recipient
         self.session = self
         self.revisions: list[int] = []
+        self.compared: list[tuple[int, int]] = []
+        self.fails_at = -1
 
     def offer(self, position: object, offered: Offered) -> None:
         assert position is self
         self.revisions.append(offered.change.revision)
+        if offered.change.revision == self.fails_at:
+            raise RuntimeError
+
+    def compare(self, position: object, head: Inbox) -> None:
+        assert position is self
+        self.compared.append((head.revision, self.revisions[-1]))
 
     def erased(self, position: object, incarnation: bytes) -> None:
         assert position is self
@@ -239,32 +248,72 @@ def changes(first: int, last: int) -> list[InboxChange]:
 async def test_many_changes_are_offered_a_few_at_a_time(streams: Exchange, listener: Listener) -> None:
     """In their order, whatever comes meanwhile, and with turns for others in between."""
     hub, seen = streams.hub, []
-    hub.offer(changes(1, 2 * AT_ONE_GO + 2))
-    assert len(listener.revisions) == AT_ONE_GO
-    assert hub.waiting_count == AT_ONE_GO + 2
+    hub.offer(changes(1, 2 * OFFERS_PER_TURN + 2))
+    assert len(listener.revisions) == OFFERS_PER_TURN
+    assert hub.backlog == OFFERS_PER_TURN + 2
     asyncio.get_running_loop().call_soon(lambda: seen.append(len(listener.revisions)))
-    last = 2 * AT_ONE_GO + 3
+    last = 2 * OFFERS_PER_TURN + 3
     hub.offer(changes(last, last))
-    hub.offer([InboxErased("default", "ada", b"i" * 8)])
-    await eventually(lambda: not hub.waiting_count, "all to be offered")
-    assert listener.revisions == [*range(1, last + 1), 0]
-    assert seen == [2 * AT_ONE_GO], "what was asked for meanwhile had its turn"
+    await eventually(lambda: not hub.backlog, "all to be offered")
+    assert listener.revisions == [*range(1, last + 1)]
+    assert seen == [2 * OFFERS_PER_TURN], "what was asked for meanwhile had its turn"
+
+
+async def test_a_change_that_many_follow_is_as_much_as_many_changes(streams: Exchange) -> None:
+    listeners = [Listener("ada") for _ in range(OFFERS_PER_TURN // 2)]
+    for each in listeners:
+        streams.hub.follow("default", cast(Any, each))
+    streams.hub.offer(changes(1, 3))
+    assert {tuple(each.revisions) for each in listeners} == {(1, 2)}
+    await eventually(lambda: not streams.hub.backlog, "all to be offered")
+    assert {tuple(each.revisions) for each in listeners} == {(1, 2, 3)}
+
+
+async def test_nothing_waits_behind_what_is_erased(streams: Exchange, listener: Listener) -> None:
+    """Who has it erased is answered next."""
+    streams.hub.offer([*changes(1, 3 * OFFERS_PER_TURN), InboxErased("default", "ada", b"i" * 8)])
+    assert listener.revisions == [*range(1, 3 * OFFERS_PER_TURN + 1), 0]
+
+
+async def test_what_fails_keeps_nothing_from_its_turn(streams: Exchange, listener: Listener) -> None:
+    listener.fails_at = 2
+    with pytest.raises(RuntimeError):
+        streams.hub.offer(changes(1, MOST_WAITING + 5))
+    await eventually(lambda: not streams.hub.backlog, "all to be offered")
+    assert listener.revisions == [*range(1, MOST_WAITING + 6)]
+
+
+async def test_a_counter_row_is_compared_with_what_was_offered(streams: Exchange, listener: Listener) -> None:
+    """Else what waits to be offered would be read from storage too."""
+    last = 3 * OFFERS_PER_TURN
+    streams.hub.offer(changes(1, last))
+    streams.hub.compare("default", ["ada"], {"ada": Inbox("default", "ada", b"i" * 8, last)})
+    assert listener.compared == [(last, last)]
 
 
 async def test_whoever_brings_too_much_waits_for_it(streams: Exchange, listener: Listener) -> None:
-    streams.hub.offer(changes(1, MOST_WAITING + 3 * AT_ONE_GO))
-    assert streams.hub.waiting_count <= MOST_WAITING
+    streams.hub.offer(changes(1, MOST_WAITING + 3 * OFFERS_PER_TURN))
+    assert streams.hub.backlog <= MOST_WAITING
     assert listener.revisions == [*range(1, len(listener.revisions) + 1)]
-    await eventually(lambda: not streams.hub.waiting_count, "all to be offered")
-    assert len(listener.revisions) == MOST_WAITING + 3 * AT_ONE_GO
+    await eventually(lambda: not streams.hub.backlog, "all to be offered")
+    assert len(listener.revisions) == MOST_WAITING + 3 * OFFERS_PER_TURN
+
+
+async def test_large_contents_count_as_many_changes(streams: Exchange, listener: Listener) -> None:
+    content = bytes(64 * 4096)
+    large = [replace(change, content=content) for change in changes(1, MOST_WAITING // 64 + OFFERS_PER_TURN)]
+    streams.hub.offer(large)
+    assert streams.hub.backlog <= MOST_WAITING
+    await eventually(lambda: not streams.hub.backlog, "all to be offered")
+    assert len(listener.revisions) == len(large)
 
 
 async def test_of_a_broadcast_only_what_is_followed_is_offered(streams: Exchange, listener: Listener) -> None:
-    names = [*(f"other{number}" for number in range(3 * AT_ONE_GO)), "ada", "bob"]
+    names = [*(f"other{number}" for number in range(3 * OFFERS_PER_TURN)), "ada", "bob"]
     entries = tuple(BroadcastEntry(name, b"i" * 8, 1, Counts(), bytes(16)) for name in names)
     chunk = BroadcastChunk("default", "news", b"", b"", b"", None, entries)
     before = streams.parts.metrics.hub_deliveries
     streams.hub(Committed(tuple(changes(2, 2)), chunks=(chunk, chunk)))
     assert listener.revisions == [2, 1, 1]
-    assert streams.hub.waiting_count == 0
+    assert streams.hub.backlog == 0
     assert streams.parts.metrics.hub_deliveries == before + 3

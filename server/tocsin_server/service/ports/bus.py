@@ -48,7 +48,7 @@ class SessionQuery(Value, frozen=True):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BusEars:
-    """What a bus does to the replica that listens. All are called on the event loop, and must not block."""
+    """What a bus does to the replica that listens. All are called on the event loop, and take milliseconds at most."""
 
     offer: Callable[[Iterable[InboxChange | InboxErased]], None]
     """Others committed these changes."""

@@ -36,7 +36,10 @@ class CommitListener(Protocol):
     """Acts on commits."""
 
     def __call__(self, committed: Committed) -> None:
-        """Called on the event loop, in the order of commits, before the callers of the commands are answered."""
+        """Called on the event loop, in the order of commits, before the callers of the commands are answered.
+
+        What takes long may go on after it has returned.
+        """
 
 
 @dataclass(frozen=True, slots=True)

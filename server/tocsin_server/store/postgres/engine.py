@@ -118,7 +118,6 @@ class PostgresSession:
 
     def commit(self) -> None:
         """See `engine.WriteSession`."""
-        self.connection.write_held()
         (done,) = self.connection.execute_all("COMMIT")
         if done != "COMMIT":
             # A transaction in which something failed is rolled back by COMMIT, without an error.

@@ -18,7 +18,8 @@ _COMBINATIONS_KEPT = 256
 class WritingConnection(PostgresConnection):
     """Implements `sql.Connection`. Rows that nothing is given back for are held until the next statement or the commit.
 
-    Nothing that is read or changed misses what was inserted, and a statement inserts into each table once at most.
+    Nothing that is read or changed misses what was inserted, and a statement inserts into each table once at most. It
+    does so in no order of the tables: what two transactions may both insert they lock before, or insert alone.
     """
 
     def __init__(self, raw: psycopg.Connection[Any]) -> None:
@@ -33,6 +34,11 @@ class WritingConnection(PostgresConnection):
             self.write_held()
         self._held[insert.table] = (insert, records(insert.columns, rows))
         return []
+
+    def execute_all(self, sql: str) -> list[Any]:
+        """See `PostgresConnection`."""
+        self.write_held()
+        return super().execute_all(sql)
 
     def write_held(self) -> None:
         """Sends what is held."""
