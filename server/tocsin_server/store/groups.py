@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from tocsin_server.domain.commands import Answer, Command, RequestKey
+from tocsin_server.domain.commands import Answer, Command, EraseRecipient, RequestKey
 from tocsin_server.domain.errors import DeadlinePassed, StorageUnavailable, TocsinError
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
@@ -191,6 +191,10 @@ class Groups:
         # Runs of one kind, so that each is written set-based and the order of a caller's commands holds.
         for kind, run in itertools.groupby(fresh, key=lambda item: type(item.command)):
             items = list(run)
+            if kind is EraseRecipient:
+                # It erases receipts too, also of what this group did before it.
+                self._receipts.record(transaction.connection, transaction.now, receipts)
+                receipts.clear()
             results = self._handlers[kind](transaction, [item.command for item in items])
             transaction.flush()
             for item, result in zip(items, results, strict=True):
