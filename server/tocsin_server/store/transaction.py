@@ -166,7 +166,7 @@ class Transaction:
 
     def holds(self, tenant: str, recipient: str) -> bool:
         """Whether nobody else can change what is in the inbox before this transaction ends."""
-        return not self.connection.row_locks or (tenant, recipient) in self._inboxes
+        return not self.connection.row_locks or self._inboxes.get((tenant, recipient)) is not None
 
     def inbox(self, tenant: str, recipient: str) -> Inbox | None:
         """A locked inbox as the transaction has left it so far; None: the recipient does not exist."""

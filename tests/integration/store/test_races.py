@@ -1,22 +1,32 @@
 """Two replicas that are at the same rows at the same time, one held up by a lock until the other is done."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from tests.integration.store.test_postgres import connected, waiting
+from tests.integration.store.test_postgres import connected, holding, waiting
 from tests.integration.store.test_requests import MAKERS
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.commands import (
     Answer,
+    CancelNotifications,
+    CancelReceipt,
+    Command,
+    MarkEntries,
     RequestSpace,
+    UpTo,
 )
+from tocsin_server.domain.cursor import UNBORN, UNFILTERED, Cursor
+from tocsin_server.domain.inbox import Mark
+from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
 
 pytestmark = on_postgres
@@ -81,3 +91,36 @@ async def test_a_request_that_another_replica_is_just_doing_gets_its_receipt(
     (done,), (repeated,) = await first, await second
     assert done == Answer(receipt_of(done), replayed=False)
     assert repeated == Answer(receipt_of(done), replayed=True)
+
+
+# --- recipients that come to be while somebody waits ------------------------------------------------------------------
+
+
+def beside(command: Command[Any], recipient: str) -> str:
+    """A recipient whose commands the same thread writes as this one."""
+    names = (f"{recipient}{number}" for number in itertools.count())
+    return next(name for name in names if lane_of(touching(name), 2) == lane_of(command, 2))
+
+
+def touching(recipient: str) -> Command[Any]:
+    """A command that locks an inbox."""
+    selection = UpTo(Cursor(UNBORN, UNFILTERED, 0))
+    return MarkEntries(tenant="default", recipient=recipient, mark=Mark.READ, selection=selection)
+
+
+async def test_a_thread_that_begins_while_its_end_waits_is_left_alone(
+    desks: list[Desk], stores: list[Store], database_url: str
+) -> None:
+    cancel = CancelNotifications(tenant="default", recipient="ada", thread="t")
+    bob = beside(cancel, "bob")
+    await desks[0].send(bob)
+    async with holding(database_url, bob):
+        cancelling = asyncio.ensure_future(stores[1].writer.submit((touching(bob), cancel)))
+        await held_up(database_url)
+        await desks[0].send("ada", thread="t")
+        await desks[0].send("ada", thread="t", deliver_time=2 * 10**15)
+    _, answer = await cancelling
+    assert receipt_of(answer) == CancelReceipt(())
+    assert (await desks[0].check_counts()).counts.total == 1
+    (entry,) = await desks[0].entries()
+    assert entry.content is not None
