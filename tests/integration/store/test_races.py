@@ -16,6 +16,7 @@ from tests.support.desk import Desk, key, receipt_of
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.commands import (
+    AcknowledgePositions,
     Answer,
     CancelNotifications,
     CancelReceipt,
@@ -25,6 +26,7 @@ from tocsin_server.domain.commands import (
     UpTo,
 )
 from tocsin_server.domain.cursor import UNBORN, UNFILTERED, Cursor
+from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Mark
 from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
@@ -124,3 +126,24 @@ async def test_a_thread_that_begins_while_its_end_waits_is_left_alone(
     assert (await desks[0].check_counts()).counts.total == 1
     (entry,) = await desks[0].entries()
     assert entry.content is not None
+
+
+async def test_the_position_of_one_who_was_not_there_replaces_none(
+    desks: list[Desk], stores: list[Store], database_url: str
+) -> None:
+    await desks[0].send("bob")
+    bob = await desks[0].inbox("bob")
+    positions = (
+        ConsumerPosition("app", "ada", UNBORN, UNFILTERED, 0),
+        ConsumerPosition("app", "bob", bob.incarnation, UNFILTERED, 1),
+    )
+    async with holding(database_url, "bob"):
+        command = AcknowledgePositions(tenant="default", positions=positions)
+        acknowledging = asyncio.ensure_future(desks[1].submit(command))
+        await held_up(database_url)
+        await desks[0].send("ada")
+        ada = await desks[0].inbox("ada")
+        assert await desks[0].acknowledge(ada, 1) == 1
+    assert (await acknowledging).revisions == (0, 1)
+    (position,) = await stores[0].recipients.consumer_positions("default", "ada")
+    assert (position.incarnation, position.revision) == (ada.incarnation, 1)
