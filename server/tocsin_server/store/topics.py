@@ -70,6 +70,11 @@ _END_MEMBERSHIPS = """
     UPDATE topic_members SET remove_time = ? WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}
     RETURNING recipient"""
 
+# Whoever erases a topic locks it and then its members, so here too it comes first.
+_HOLD_THEIRS = """
+    SELECT id FROM topics WHERE id IN (
+        SELECT topic_id FROM topic_members WHERE tenant = ? AND recipient {in_keys}) ORDER BY id {for_share}"""
+
 _LEAVE = "DELETE FROM topic_members WHERE tenant = ? AND recipient = ? RETURNING topic_id, remove_time"
 
 _ERASE_MEMBERS = """
@@ -114,6 +119,7 @@ def erase_topics(transaction: Transaction, commands: Sequence[EraseTopic]) -> li
 
 def leave_topics(transaction: Transaction, tenant: str, recipient: str) -> None:
     """A recipient that is being erased is no member any more."""
+    transaction.connection.rows_in(_HOLD_THEIRS, (tenant,), (recipient,))
     for topic_id, remove_time in transaction.connection.execute(_LEAVE, (tenant, recipient)).fetchall():
         if remove_time is None:
             transaction.count_members(topic_id, -1)

@@ -3,11 +3,12 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psycopg
 import pytest
 
 from tests.integration.store.test_postgres import connected, holding, waiting
@@ -21,6 +22,9 @@ from tocsin_server.domain.commands import (
     CancelNotifications,
     CancelReceipt,
     Command,
+    CreateTopic,
+    DeleteTopic,
+    EraseTopic,
     MarkEntries,
     RequestSpace,
     UpTo,
@@ -32,6 +36,9 @@ from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
 
 pytestmark = on_postgres
+
+LOCK_POSITION = "SELECT FROM consumer_positions WHERE recipient = 'ada' FOR UPDATE"
+"""Holds up whoever erases ada, once the topics are left."""
 
 
 @pytest.fixture
@@ -48,6 +55,23 @@ async def stores(tmp_path: Path, clock: TurnedClock, database_url: str) -> Async
 @pytest.fixture
 def desks(stores: list[Store], clock: TurnedClock) -> list[Desk]:
     return [Desk(store, clock) for store in stores]
+
+
+@asynccontextmanager
+async def under_way(url: str, statement: str, *values: object) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Somebody else has done this, and commits when the block ends."""
+    async with connected(url) as connection:
+        await connection.execute("BEGIN")
+        await connection.execute(statement, values)
+        yield connection
+        await connection.execute("COMMIT")
+
+
+async def count(url: str, statement: str) -> int:
+    async with connected(url) as connection:
+        row = await (await connection.execute(statement)).fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 async def held_up(url: str, number: int = 1) -> None:
@@ -147,3 +171,37 @@ async def test_the_position_of_one_who_was_not_there_replaces_none(
     assert (await acknowledging).revisions == (0, 1)
     (position,) = await stores[0].recipients.consumer_positions("default", "ada")
     assert (position.incarnation, position.revision) == (ada.incarnation, 1)
+
+
+# --- topics -----------------------------------------------------------------------------------------------------------
+
+
+async def topic(desk: Desk, *recipients: str) -> None:
+    await desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await desk.add_members("news", *recipients)
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_topic_that_a_member_is_leaving_is_erased_with_all_members(
+    desks: list[Desk], stores: list[Store], database_url: str, ended: bool
+) -> None:
+    """The member is being erased, and its membership may have ended before."""
+    await topic(desks[0], "ada", "bob", "cleo")
+    await desks[0].acknowledge(await desks[0].inbox("ada"), 0)
+    if ended:
+        async with connected(database_url) as other:
+            await other.execute("UPDATE topic_members SET remove_time = create_time WHERE recipient = 'ada'")
+    await desks[0].submit(DeleteTopic(tenant="default", topic="news"))
+    (topic_id,) = await stores[0].topics.erasable_topics(10)
+    async with under_way(database_url, LOCK_POSITION):
+        leaving = asyncio.ensure_future(desks[0].erase("ada"))
+        await held_up(database_url, 1)
+        erase = EraseTopic(tenant="", topic_id=topic_id, limit=2)
+        erasing = asyncio.ensure_future(desks[1].submit(erase))
+        await held_up(database_url, 2)
+    await leaving
+    more = (await erasing).more
+    while more:
+        more = (await desks[1].submit(erase)).more
+    assert await count(database_url, "SELECT count(*) FROM topic_members") == 0
+    assert await count(database_url, "SELECT count(*) FROM topics") == 0
