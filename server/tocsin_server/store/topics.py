@@ -52,8 +52,9 @@ _ERASABLE = f"""
         AND NOT {_IN_USE.format("t.id")}
     LIMIT ?"""
 
-_IS_MEMBER = """
-    SELECT recipient FROM topic_members WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}"""
+_MEMBERSHIPS = """
+    SELECT recipient, count(*) > count(remove_time), max(remove_time) FROM topic_members
+    WHERE topic_id = ? AND recipient {in_keys} GROUP BY recipient"""
 
 # Whoever is made a member at the very time at which it ceased to be one has been one all the time.
 _INSERT_MEMBERS = Insert(
@@ -150,8 +151,15 @@ def _add(transaction: Transaction, command: AddMembers) -> MembersReceipt | Tocs
         return error.with_traceback(None)
     for inbox in inboxes:
         transaction.keep(inbox)
-    members = {each for (each,) in connection.rows_in(_IS_MEMBER, (topic_id,), command.recipients)}
-    rows = [(topic_id, each, transaction.now, tenant) for each in command.recipients if each not in members]
+    known = connection.rows_in(_MEMBERSHIPS, (topic_id,), command.recipients)
+    members = {each for each, is_member, _ in known if is_member}
+    # Ending one may have begun after this and yet been first; no two of anybody's may overlap.
+    ended = {each: remove_time for each, is_member, remove_time in known if not is_member}
+    rows = [
+        (topic_id, each, max(transaction.now, ended.get(each, 0)), tenant)
+        for each in command.recipients
+        if each not in members
+    ]
     connection.insert(_INSERT_MEMBERS, rows)
     transaction.count_members(topic_id, len(rows))
     return MembersReceipt(len(rows))

@@ -13,9 +13,11 @@ import pytest
 
 from tests.integration.store.test_postgres import connected, holding, waiting
 from tests.integration.store.test_requests import MAKERS
+from tests.support.broadcasting import Station
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
+from tocsin_server.domain.audience import TopicAudience
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
     Answer,
@@ -32,6 +34,7 @@ from tocsin_server.domain.commands import (
 from tocsin_server.domain.cursor import UNBORN, UNFILTERED, Cursor
 from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.inbox import Mark
+from tocsin_server.domain.time import SECOND
 from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
 
@@ -205,3 +208,26 @@ async def test_a_topic_that_a_member_is_leaving_is_erased_with_all_members(
         more = (await desks[1].submit(erase)).more
     assert await count(database_url, "SELECT count(*) FROM topic_members") == 0
     assert await count(database_url, "SELECT count(*) FROM topics") == 0
+
+
+async def test_whoever_leaves_and_is_back_has_one_entry_of_a_broadcast(
+    desks: list[Desk], stores: list[Store], clock: TurnedClock, database_url: str
+) -> None:
+    """Coming back had begun earlier than leaving, and waited."""
+    station = Station(stores[1], clock)
+    await topic(desks[0], "aaron", "ada")
+    async with holding(database_url, "aaron"):
+        clock.time += SECOND
+        adding = asyncio.ensure_future(desks[0].add_members("news", "aaron", "ada"))
+        await held_up(database_url)
+        clock.time += SECOND
+        await station.create(TopicAudience("news"))
+        clock.time += SECOND
+        assert await desks[1].remove_members("news", "ada") == 1
+    assert await adding == 1
+    await station.carry_out()
+    for recipient in ("aaron", "ada"):
+        assert (await desks[0].check_counts(recipient)).counts.total == 1
+    found = await stores[0].topics.topic("default", "news")
+    assert found is not None
+    assert found.member_count == 2
