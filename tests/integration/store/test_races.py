@@ -20,20 +20,25 @@ from tests.support.waiting import eventually
 from tocsin_server.domain.audience import TopicAudience
 from tocsin_server.domain.commands import (
     AcknowledgePositions,
+    AddMembers,
     Answer,
     CancelNotifications,
     CancelReceipt,
     Command,
+    CreateTenant,
     CreateTopic,
     DeleteTopic,
     EraseTopic,
     MarkEntries,
+    RequestKey,
     RequestSpace,
     UpTo,
 )
 from tocsin_server.domain.cursor import UNBORN, UNFILTERED, Cursor
 from tocsin_server.domain.entry import ConsumerPosition
+from tocsin_server.domain.errors import QuotaExceeded
 from tocsin_server.domain.inbox import Mark
+from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import SECOND
 from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
@@ -231,3 +236,39 @@ async def test_whoever_leaves_and_is_back_has_one_entry_of_a_broadcast(
     found = await stores[0].topics.topic("default", "news")
     assert found is not None
     assert found.member_count == 2
+
+
+def joining(desk: Desk, size: int, request: RequestKey | None = None) -> AddMembers:
+    """New recipients that are to be members."""
+    names = tuple(f"{size}-{number}" for number in range(size))
+    return AddMembers(tenant=desk.tenant, request=request, topic="news", recipients=names)
+
+
+async def test_many_new_members_at_two_replicas_keep_to_the_quota(
+    desks: list[Desk], database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither is near it by itself; a few of a third, which do not wait before their end, are in nobody's way."""
+    monkeypatch.setattr("tocsin_server.store.transaction._UNDER_WAY", 20)
+    monkeypatch.setattr("tocsin_server.store.transaction._ADDED_UNSEEN", 5)
+    quotas = Quotas(max_recipients=100)
+    await desks[0].submit(CreateTenant(tenant="default", name="other", display_name="", quotas=quotas))
+    for desk in desks:
+        desk.tenant = "other"
+    await desks[0].submit(CreateTopic(tenant="other", topic="news", display_name=""))
+    async with connected(database_url) as other:
+        await other.execute("BEGIN")
+        await other.execute(REQUEST, ("other", int(RequestSpace.ADD_MEMBERS), "r"))
+        first = joining(desks[0], 60, key(RequestSpace.ADD_MEMBERS, "r"))
+        others = [joining(desks[1], size) for size in range(1, 6)]
+        few = next(each for each in others if lane_of(each, 2) != lane_of(joining(desks[1], 61), 2))
+        adding = [asyncio.ensure_future(desks[0]._writer.submit((first,)))]
+        await held_up(database_url, 1)
+        adding.append(asyncio.ensure_future(desks[1]._writer.submit((joining(desks[1], 61),))))
+        await held_up(database_url, 2)
+        adding.append(asyncio.ensure_future(desks[1]._writer.submit((few,))))
+        await held_up(database_url, 3)
+        await other.execute("ROLLBACK")
+    (done,), (refused,), (added,) = await asyncio.gather(*adding)
+    assert receipt_of(done).count == 60
+    assert isinstance(refused, QuotaExceeded)
+    assert receipt_of(added).count == len(few.recipients)
