@@ -30,6 +30,7 @@ from tocsin_server.domain.commands import (
     DeleteTopic,
     EraseTopic,
     MarkEntries,
+    PruneHistory,
     RequestKey,
     RequestSpace,
     UpTo,
@@ -39,7 +40,7 @@ from tocsin_server.domain.entry import ConsumerPosition
 from tocsin_server.domain.errors import QuotaExceeded
 from tocsin_server.domain.inbox import Mark
 from tocsin_server.domain.tenant import Quotas
-from tocsin_server.domain.time import SECOND
+from tocsin_server.domain.time import DAY, HOUR, SECOND
 from tocsin_server.store.places import lane_of
 from tocsin_server.store.store import Store
 
@@ -272,3 +273,27 @@ async def test_many_new_members_at_two_replicas_keep_to_the_quota(
     assert receipt_of(done).count == 60
     assert isinstance(refused, QuotaExceeded)
     assert receipt_of(added).count == len(few.recipients)
+
+
+# --- what is removed by age -------------------------------------------------------------------------------------------
+
+
+RENEW = "UPDATE consumer_positions SET update_time = %s WHERE recipient = 'ada'"
+
+
+async def test_a_position_that_is_just_being_renewed_is_kept(
+    desks: list[Desk], stores: list[Store], clock: TurnedClock, database_url: str
+) -> None:
+    await desks[0].send()
+    await desks[0].acknowledge(await desks[0].inbox(), 1)
+    clock.time += DAY
+    cutoff = clock.time - HOUR
+    async with under_way(database_url, RENEW, clock.time):
+        command = PruneHistory(
+            tenant="", requests_before=0, events_before=0, positions_before=cutoff, slots_before=0
+        )
+        pruning = asyncio.ensure_future(desks[1].submit(command))
+        await held_up(database_url)
+    assert (await pruning).count == 0
+    (position,) = await stores[0].recipients.consumer_positions("default", "ada")
+    assert (position.revision, position.update_time) == (1, clock.time)
