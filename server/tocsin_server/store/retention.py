@@ -69,10 +69,11 @@ def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) ->
     for command in commands:
         counts = [
             transaction.connection.execute(statement, {"before": before, "limit": command.limit}).rowcount
+            # In the order in which erasing a recipient does it.
             for statement, before in (
-                (_PRUNE_REQUESTS, command.requests_before),
                 (_PRUNE_EVENTS, command.events_before),
                 (_PRUNE_POSITIONS, command.positions_before),
+                (_PRUNE_REQUESTS, command.requests_before),
                 (_PRUNE_SLOTS, command.slots_before),
             )
         ]

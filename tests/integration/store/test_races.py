@@ -277,6 +277,7 @@ async def test_many_new_members_at_two_replicas_keep_to_the_quota(
 
 # --- what is removed by age -------------------------------------------------------------------------------------------
 
+UPSERTED = key(RequestSpace.UPSERT_RECIPIENT, "r")
 
 RENEW = "UPDATE consumer_positions SET update_time = %s WHERE recipient = 'ada'"
 
@@ -297,3 +298,22 @@ async def test_a_position_that_is_just_being_renewed_is_kept(
     assert (await pruning).count == 0
     (position,) = await stores[0].recipients.consumer_positions("default", "ada")
     assert (position.revision, position.update_time) == (1, clock.time)
+
+
+async def test_what_is_old_of_an_erased_recipient_is_in_nobodys_way(
+    desks: list[Desk], stores: list[Store], clock: TurnedClock, database_url: str
+) -> None:
+    await stores[0].writer.submit((await MAKERS[RequestSpace.UPSERT_RECIPIENT](desks[0], UPSERTED),))
+    await desks[0].send()
+    await desks[0].acknowledge(await desks[0].inbox(), 1)
+    end = clock.time + 1
+    async with under_way(database_url, LOCK_POSITION):
+        erasing = asyncio.ensure_future(desks[0].erase())
+        await held_up(database_url, 1)
+        command = PruneHistory(
+            tenant="", requests_before=end, events_before=end, positions_before=end, slots_before=end
+        )
+        pruning = asyncio.ensure_future(desks[1].submit(command))
+        await held_up(database_url, 2)
+    assert (await erasing).erased_count == 1
+    assert (await pruning).count == 0
