@@ -14,6 +14,7 @@ import pytest
 from tests.integration.store.test_postgres import connected, holding, waiting
 from tests.integration.store.test_requests import MAKERS
 from tests.support.broadcasting import Station
+from tests.support.deliveries import Dispatch
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
@@ -317,3 +318,22 @@ async def test_what_is_old_of_an_erased_recipient_is_in_nobodys_way(
         await held_up(database_url, 2)
     assert (await erasing).erased_count == 1
     assert (await pruning).count == 0
+
+
+LOCK_DELIVERY = "SELECT FROM deliveries WHERE address = %s FOR UPDATE"
+
+
+async def test_deliveries_are_removed_in_the_order_in_which_others_lock_them(
+    desks: list[Desk], clock: TurnedClock, database_url: str
+) -> None:
+    """Somebody records what came of two, whose notifications are not in the order of their deliveries."""
+    earlier, later = await desks[0].send_many(2)
+    dispatch = Dispatch(desks[0])
+    await dispatch.plan(clock.time, "first", id=later)
+    await dispatch.plan(clock.time, "second", id=earlier)
+    async with under_way(database_url, LOCK_DELIVERY, "first") as other:
+        erasing = asyncio.ensure_future(desks[1].erase())
+        await held_up(database_url)
+        await other.execute(f"{LOCK_DELIVERY} NOWAIT", ("second",))
+    assert (await erasing).erased_count == 2
+    assert await count(database_url, "SELECT count(*) FROM deliveries") == 0
