@@ -61,7 +61,10 @@ def _cancel(transaction: Transaction, command: CancelNotifications) -> CancelRec
         found = held_entries(transaction, command.tenant, command.ids)
         ids = command.ids
     else:
-        rows = entries_where(connection, _BY_THREAD, (command.tenant, command.recipient, command.thread))
+        place = (command.tenant, command.recipient)
+        # Whoever came to be while others were waited for has nothing that the sender could know of.
+        known = transaction.inbox(*place) is not None
+        rows = entries_where(connection, _BY_THREAD, (*place, command.thread)) if known else []
         found = {row.id: row for row in rows}
         ids = tuple(found)
     scheduled = [row for row in found.values() if row.state == NotificationState.SCHEDULED]

@@ -62,7 +62,7 @@ _SELECT_SHOWN = """
     LEFT JOIN contents AS c ON c.id = n.content_id
     WHERE d.pk {in_keys}"""
 
-_DELETE = "DELETE FROM deliveries WHERE tenant = ? AND notification_id {in_keys} RETURNING body_id"
+_DELETE = "DELETE FROM deliveries WHERE pk {in_keys}"
 
 _DELETE_BODIES = "DELETE FROM contents WHERE id {in_keys}"
 
@@ -155,7 +155,9 @@ def add_bodies(
 
 def remove_deliveries(connection: Connection, tenant: str, ids: Sequence[bytes]) -> None:
     """Removes all deliveries of notifications that are removed."""
-    _drop_bodies(connection, [body_id for (body_id,) in connection.rows_in(_DELETE, (tenant,), ids)])
+    found = [_delivery(row) for row in connection.rows_in(_LOCK_BY_NOTIFICATION, (tenant,), ids)]
+    connection.rows_in(_DELETE, (), [delivery.pk for delivery in found])
+    _drop_bodies(connection, [delivery.body_id for delivery in found])
 
 
 def _claim(transaction: Transaction, command: ClaimDeliveries) -> ClaimReceipt:

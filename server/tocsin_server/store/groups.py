@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from tocsin_server.domain.commands import Answer, Command
+from tocsin_server.domain.commands import Answer, Command, EraseRecipient, RequestKey
 from tocsin_server.domain.errors import DeadlinePassed, StorageUnavailable, TocsinError
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
@@ -186,22 +186,37 @@ class Groups:
     def _apply(self, transaction: Transaction, group: list[Queued]) -> Outcomes:
         outcomes, fresh = self._replay(transaction, group)
         lock_all(transaction, [item.command for item in fresh])
-        receipts = []
+        receipts: list[tuple[str, RequestKey, object]] = []
+        failed: Outcomes = []
         # Runs of one kind, so that each is written set-based and the order of a caller's commands holds.
         for kind, run in itertools.groupby(fresh, key=lambda item: type(item.command)):
             items = list(run)
+            if kind is EraseRecipient:
+                # It erases receipts too, also of what this group did before it.
+                self._receipts.record(transaction.connection, transaction.now, receipts)
+                receipts.clear()
             results = self._handlers[kind](transaction, [item.command for item in items])
             transaction.flush()
             for item, result in zip(items, results, strict=True):
                 if isinstance(result, TocsinError):
-                    outcomes.append((item, result))
+                    failed.append((item, result))
                     continue
                 outcomes.append((item, Answer(result)))
                 if item.command.request is not None and not getattr(result, "more", False):
                     receipts.append((item.command.tenant, item.command.request, result))
+        outcomes += self._replay_failed(transaction, failed)
         self._receipts.record(transaction.connection, transaction.now, receipts)
         transaction.finish()
         return outcomes
+
+    def _replay_failed(self, transaction: Transaction, failed: Outcomes) -> Outcomes:
+        """What failed because another replica did this very request, while the locks were waited for, is answered by
+        what that has recorded."""
+        if not transaction.connection.row_locks:
+            return failed
+        replayed, fresh = self._replay(transaction, [item for item, _ in failed])
+        left = set(map(id, fresh))
+        return replayed + [each for each in failed if id(each[0]) in left]
 
     def _replay(self, transaction: Transaction, group: list[Queued]) -> tuple[Outcomes, list[Queued]]:
         """Answers what was committed before; the rest is fresh."""

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from tocsin_server.domain import commands
+from tocsin_server.domain.cursor import UNBORN
 from tocsin_server.domain.ids import hash_in_id, recipient_hash
 from tocsin_server.store.transaction import InboxKey, Transaction
 
@@ -14,7 +15,7 @@ class Places(NamedTuple):
     inboxes: tuple[InboxKey, ...] = ()
     notifications: tuple[tuple[str, bytes], ...] = ()
     creates: bool = False
-    """Inboxes that do not exist come to be."""
+    """Inboxes that do not exist come to be, or at least by nobody else meanwhile."""
 
 
 def places_of(command: commands.Command[Any]) -> Places:
@@ -44,7 +45,10 @@ def places_of(command: commands.Command[Any]) -> Places:
         case commands.FireTimer():
             return Places(((command.timer.tenant, command.timer.recipient),))
         case commands.AcknowledgePositions():
-            return Places(tuple((command.tenant, position.recipient) for position in command.positions))
+            # A position that is said of nobody's inbox must not replace one of an inbox.
+            unborn = any(position.incarnation == UNBORN for position in command.positions)
+            inboxes = tuple((command.tenant, position.recipient) for position in command.positions)
+            return Places(inboxes, creates=unborn)
         case commands.ExpireEntries():
             return Places(notifications=command.entries)
         case commands.PruneInboxes():

@@ -33,8 +33,9 @@ _PRUNE_EVENTS = """
     DELETE FROM events WHERE pk IN (
         SELECT pk FROM (SELECT pk, time FROM events ORDER BY pk LIMIT :limit) AS oldest WHERE time < :before)"""
 
+# Asked twice: of a row that is just being acknowledged, only the outer condition is asked again.
 _PRUNE_POSITIONS = """
-    DELETE FROM consumer_positions WHERE (tenant, consumer, recipient, filter) IN (
+    DELETE FROM consumer_positions WHERE update_time < :before AND (tenant, consumer, recipient, filter) IN (
         SELECT tenant, consumer, recipient, filter FROM consumer_positions WHERE update_time < :before LIMIT :limit)"""
 
 _PRUNE_SLOTS = """
@@ -68,10 +69,11 @@ def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) ->
     for command in commands:
         counts = [
             transaction.connection.execute(statement, {"before": before, "limit": command.limit}).rowcount
+            # In the order in which erasing a recipient does it.
             for statement, before in (
-                (_PRUNE_REQUESTS, command.requests_before),
                 (_PRUNE_EVENTS, command.events_before),
                 (_PRUNE_POSITIONS, command.positions_before),
+                (_PRUNE_REQUESTS, command.requests_before),
                 (_PRUNE_SLOTS, command.slots_before),
             )
         ]

@@ -52,8 +52,9 @@ _ERASABLE = f"""
         AND NOT {_IN_USE.format("t.id")}
     LIMIT ?"""
 
-_IS_MEMBER = """
-    SELECT recipient FROM topic_members WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}"""
+_MEMBERSHIPS = """
+    SELECT recipient, count(*) > count(remove_time), max(remove_time) FROM topic_members
+    WHERE topic_id = ? AND recipient {in_keys} GROUP BY recipient"""
 
 # Whoever is made a member at the very time at which it ceased to be one has been one all the time.
 _INSERT_MEMBERS = Insert(
@@ -69,6 +70,11 @@ _REMOVE_MEMBERS = """
 _END_MEMBERSHIPS = """
     UPDATE topic_members SET remove_time = ? WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}
     RETURNING recipient"""
+
+# Whoever erases a topic locks it and then its members, so here too it comes first.
+_HOLD_THEIRS = """
+    SELECT id FROM topics WHERE id IN (
+        SELECT topic_id FROM topic_members WHERE tenant = ? AND recipient {in_keys}) ORDER BY id {for_share}"""
 
 _LEAVE = "DELETE FROM topic_members WHERE tenant = ? AND recipient = ? RETURNING topic_id, remove_time"
 
@@ -114,6 +120,7 @@ def erase_topics(transaction: Transaction, commands: Sequence[EraseTopic]) -> li
 
 def leave_topics(transaction: Transaction, tenant: str, recipient: str) -> None:
     """A recipient that is being erased is no member any more."""
+    transaction.connection.rows_in(_HOLD_THEIRS, (tenant,), (recipient,))
     for topic_id, remove_time in transaction.connection.execute(_LEAVE, (tenant, recipient)).fetchall():
         if remove_time is None:
             transaction.count_members(topic_id, -1)
@@ -144,8 +151,15 @@ def _add(transaction: Transaction, command: AddMembers) -> MembersReceipt | Tocs
         return error.with_traceback(None)
     for inbox in inboxes:
         transaction.keep(inbox)
-    members = {each for (each,) in connection.rows_in(_IS_MEMBER, (topic_id,), command.recipients)}
-    rows = [(topic_id, each, transaction.now, tenant) for each in command.recipients if each not in members]
+    known = connection.rows_in(_MEMBERSHIPS, (topic_id,), command.recipients)
+    members = {each for each, is_member, _ in known if is_member}
+    # Ending one may have begun after this and yet been first; no two of anybody's may overlap.
+    ended = {each: remove_time for each, is_member, remove_time in known if not is_member}
+    rows = [
+        (topic_id, each, max(transaction.now, ended.get(each, 0)), tenant)
+        for each in command.recipients
+        if each not in members
+    ]
     connection.insert(_INSERT_MEMBERS, rows)
     transaction.count_members(topic_id, len(rows))
     return MembersReceipt(len(rows))

@@ -76,6 +76,10 @@ _UPDATE_MEMBER_COUNT = "UPDATE topics SET member_count = member_count + ? WHERE 
 _UNDER_WAY = 10_000
 """More than all other transactions under way can add to what a tenant uses. So close to a quota they wait."""
 
+_ADDED_UNSEEN = 1_024
+"""So much a transaction may add without the others seeing it, or ten would be more than that. Then it waits, and they
+for it."""
+
 _UPDATE_USAGE = """
     UPDATE tenants SET recipient_count = recipient_count + ?, pending_count = pending_count + ? WHERE name = ?"""
 
@@ -109,9 +113,10 @@ class Usage:
     new_recipients: int = 0
     new_pending: int = 0
 
-    def near(self, count: int, limit: int) -> bool:
-        """Whether so many of what the limit is for may be too many, for all that is known."""
-        return bool(limit) and not self.exact and count > limit - _UNDER_WAY
+    def near(self, count: int, added: int, limit: int) -> bool:
+        """Whether so many of what the limit is for may be too many, for all that is known; and whether others have to
+        know of those that this transaction has added."""
+        return bool(limit) and not self.exact and (count > limit - _UNDER_WAY or added > _ADDED_UNSEEN)
 
 
 @dataclass(slots=True)
@@ -166,7 +171,7 @@ class Transaction:
 
     def holds(self, tenant: str, recipient: str) -> bool:
         """Whether nobody else can change what is in the inbox before this transaction ends."""
-        return not self.connection.row_locks or (tenant, recipient) in self._inboxes
+        return not self.connection.row_locks or self._inboxes.get((tenant, recipient)) is not None
 
     def inbox(self, tenant: str, recipient: str) -> Inbox | None:
         """A locked inbox as the transaction has left it so far; None: the recipient does not exist."""
@@ -183,9 +188,10 @@ class Transaction:
         """The same for several, of whom all may be created or, by QuotaExceeded, none."""
         usage = self.usage(tenant)
         limit = usage.quotas.max_recipients
-        if usage.near(usage.recipients + usage.new_recipients + len(recipients) - 1, limit):
+        added = usage.new_recipients + len(recipients)
+        if usage.near(usage.recipients + added - 1, added, limit):
             self._make_exact(tenant, usage)
-        if recipients and limit and usage.recipients + usage.new_recipients + len(recipients) > limit:
+        if recipients and limit and usage.recipients + added > limit:
             raise QuotaExceeded(quota="max_recipients", limit=limit)
         return [Inbox(tenant, recipient, secrets.token_bytes(8)) for recipient in recipients]
 
@@ -220,9 +226,10 @@ class Transaction:
         """Counts notifications that wait for a time, or, negative, no longer do. Raises QuotaExceeded."""
         usage = self.usage(tenant)
         limit = usage.quotas.max_pending
-        if count > 0 and usage.near(usage.pending + usage.new_pending, limit):
+        added = usage.new_pending + count
+        if count > 0 and usage.near(usage.pending + usage.new_pending, added, limit):
             self._make_exact(tenant, usage)
-        if count > 0 and limit and usage.pending + usage.new_pending + count > limit:
+        if count > 0 and limit and usage.pending + added > limit:
             raise QuotaExceeded(quota="max_pending", limit=limit)
         usage.new_pending += count
 
@@ -280,7 +287,10 @@ class Transaction:
             written.clear()
 
     def finish(self) -> None:
-        """Writes what comes last: rows of topics and tenants, for which all their writers wait, and in sorted order."""
+        """Writes what comes last: rows of tenants and topics, for which all their writers wait, and in sorted order.
+
+        Those of tenants first, as who needs to know exactly what a tenant uses has locked its row before.
+        """
         for tenant in sorted(self._policies):
             self.connection.execute(_RAISE_POLICY_VERSION, (tenant, self.now))
         unused: dict[str, list[str]] = {}
@@ -289,11 +299,11 @@ class Transaction:
                 unused.setdefault(tenant, []).append(recipient)
         for tenant, recipients in unused.items():
             self.connection.rows_in(_GIVE_UP_INBOXES, (tenant,), recipients)
-        for topic_id, count in sorted(self._members.items()):
-            self.connection.execute(_UPDATE_MEMBER_COUNT, (count, topic_id))
         for tenant, usage in sorted(self._usage.items()):
             if usage.new_recipients or usage.new_pending:
                 self.connection.execute(_UPDATE_USAGE, (usage.new_recipients, usage.new_pending, tenant))
+        for topic_id, count in sorted(self._members.items()):
+            self.connection.execute(_UPDATE_MEMBER_COUNT, (count, topic_id))
 
     def committed(self) -> Committed:
         """What others want to know once this is committed."""

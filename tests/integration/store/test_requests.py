@@ -263,6 +263,19 @@ async def test_what_was_not_committed_cannot_be_recalled(desk: Desk, store: Stor
     assert not answer.replayed
 
 
+async def test_an_erased_recipient_leaves_no_receipt(desk: Desk, store: Store) -> None:
+    """Nor of what was asked for at the same time, just before and just after."""
+    before, after = [await upsert(desk, key(RequestSpace.UPSERT_RECIPIENT, id)) for id in ("r", "s")]
+    erase = EraseRecipient(tenant="default", recipient="ada")
+    for answer in await store.writer.submit((before, erase, after)):
+        assert isinstance(answer, Answer)
+        assert not answer.replayed
+    again, kept = await store.writer.submit((before, after))
+    assert isinstance(again, Answer)
+    assert isinstance(kept, Answer)
+    assert (again.replayed, kept.replayed) == (False, True)
+
+
 async def test_only_the_last_chunk_is_an_answer(desk: Desk, store: Store) -> None:
     """A mark of very many that stops half-way is not done, and its repeat does the rest."""
     ids = await desk.send_many(1_500)
