@@ -12,7 +12,7 @@ import pytest
 
 from tests.integration.store.test_broadcasts import deny, people, plan
 from tests.support.broadcasting import Station
-from tests.support.desk import Desk
+from tests.support.desk import Desk, receipt_of
 from tests.support.locks import connected, holding, under_way, until_waiting, waiting
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
@@ -20,11 +20,15 @@ from tocsin_server.domain.audience import Audience, TopicAudience
 from tocsin_server.domain.broadcast import Broadcast, BroadcastState
 from tocsin_server.domain.commands import (
     ChunkReceipt,
+    Command,
     CreateTopic,
     ExpandBroadcast,
     FinishBroadcast,
+    PlanClasses,
 )
+from tocsin_server.domain.errors import BroadcastFinal
 from tocsin_server.store.expansion import _Chunk
+from tocsin_server.store.places import lane_of
 
 pytestmark = on_postgres
 
@@ -203,6 +207,38 @@ async def test_who_is_created_by_then_is_counted_or_left_out(
     await replicas.station.carry_out()
     has = {*keys, created} if await has_entry(replicas.desk, created) else {*keys}
     await replicas.check(broadcast, has=has)
+
+
+@pytest.mark.parametrize("meets", [FinishBroadcast, PlanClasses])
+async def test_what_waits_for_a_chunk_holds_no_inbox(replicas: Replicas, meets: type[Command[Any]]) -> None:
+    """A chunk has the broadcast, and then its inboxes; who had one of these and waited for the broadcast, would wait
+    for ever.
+    """
+    async with connected(replicas.url) as connection:
+        await connection.execute(NEVER_RESOLVED)
+    keys = await people(replicas.desk, 40)
+    broadcast = await replicas.planned()
+    command: Command[Any]
+    if meets is FinishBroadcast:
+        command = FinishBroadcast(tenant="default", id=broadcast.id, state=BroadcastState.CANCELLED)
+    else:
+        command = PlanClasses(tenant="default", id=broadcast.id, drafts=())
+    sends = [replicas.other.sending(key) for key in keys[10:]]
+    beside = next(send for send in sends if lane_of(send, 2) == lane_of(command, 2))
+    async with holding(replicas.url, keys[0]):
+        chunk = replicas.expanding(broadcast)
+        await until_waiting(replicas.url, 1)
+        commands: list[Command[Any]] = [beside, command]
+        both = asyncio.ensure_future(replicas.other._writer.submit(commands))
+        await until_waiting(replicas.url, 2)
+    assert (await chunk).taken == len(keys)
+    sent, met = await both
+    assert receipt_of(sent).revision
+    if meets is FinishBroadcast:
+        assert isinstance(met, BroadcastFinal)
+    else:
+        receipt_of(met)
+    await replicas.check(broadcast, has={*keys})
 
 
 async def test_a_cancelled_broadcast_reaches_nobody_any_more(replicas: Replicas) -> None:
