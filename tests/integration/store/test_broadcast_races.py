@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.integration.store.test_broadcasts import deny, people, plan
+from tests.integration.store.test_tenants import rows_of
 from tests.support.broadcasting import Station
 from tests.support.desk import Desk, receipt_of
 from tests.support.locks import connected, holding, under_way, until_waiting, waiting
@@ -19,14 +20,17 @@ from tests.support.waiting import eventually
 from tocsin_server.domain.audience import Audience, TopicAudience
 from tocsin_server.domain.broadcast import Broadcast, BroadcastState
 from tocsin_server.domain.commands import (
+    ChangeTenant,
     ChunkReceipt,
     Command,
+    CreateTenant,
     CreateTopic,
     ExpandBroadcast,
     FinishBroadcast,
     PlanClasses,
 )
 from tocsin_server.domain.errors import BroadcastFinal
+from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.store.expansion import _Chunk
 from tocsin_server.store.places import lane_of
 
@@ -239,6 +243,27 @@ async def test_what_waits_for_a_chunk_holds_no_inbox(replicas: Replicas, meets: 
     else:
         receipt_of(met)
     await replicas.check(broadcast, has={*keys})
+
+
+async def test_nothing_is_left_of_a_tenant_that_goes_while_its_broadcast_is_carried_out(
+    replicas: Replicas, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    await replicas.desk.submit(CreateTenant(tenant="default", name="acme", display_name="", quotas=Quotas()))
+    station = Station(replicas.station._store, clock, "acme")
+    await people(station.desk, 30)
+    broadcast = await station.create()
+    await plan(station, broadcast.id)
+    suspend = ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)
+    await replicas.other.submit(suspend)
+    with gate(monkeypatch, after) as stopped:
+        chunk = replicas.expanding(broadcast)
+        await eventually(lambda: stopped.reached, "a chunk to be written")
+        erasing = asyncio.ensure_future(replicas.other.erase_tenant("acme"))
+        await until_waiting(replicas.url, 1)
+        stopped.open()
+        assert (await chunk).taken == 30
+        await erasing
+    assert not any(rows_of(tmp_path, replicas.url, "acme").values())
 
 
 async def test_a_cancelled_broadcast_reaches_nobody_any_more(replicas: Replicas) -> None:
