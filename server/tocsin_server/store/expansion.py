@@ -233,7 +233,7 @@ class _Chunk:
         row, now = self._row, self._transaction.now
         taken = self._taken
         progress = row.progress
-        if self._command.targeted is not None:
+        if self._command.targeted is not None and not progress.targeted:
             progress = replace(progress, targeted=self._command.targeted)
         if any(each.mode == ClassMode.SHARED for each in self._classes):
             self._enter()

@@ -160,6 +160,16 @@ async def test_a_topic_is_reached_as_it_was(
     assert await store.topics.erasable_topics(10) == []
 
 
+async def test_the_audience_is_counted_once(station: Station, desk: Desk) -> None:
+    """As it was when the first replica counted it."""
+    await people(desk, 120)
+    broadcast = await station.create()
+    await plan(station, broadcast.id)
+    for targeted in (120, 119):
+        await desk.submit(ExpandBroadcast(tenant="default", id=broadcast.id, limit=50, targeted=targeted))
+        assert (await station.got(broadcast)).progress.targeted == 120
+
+
 async def test_memberships_that_ended_are_swept_when_no_broadcast_needs_them(
     station: Station, desk: Desk, store: Store, clock: TurnedClock
 ) -> None:
