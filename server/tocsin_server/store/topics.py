@@ -52,8 +52,7 @@ _ERASABLE = f"""
         AND NOT {_IN_USE.format("t.id")}
     LIMIT ?"""
 
-_IS_MEMBER = """
-    SELECT recipient FROM topic_members WHERE topic_id = ? AND remove_time IS NULL AND recipient {in_keys}"""
+_MEMBERSHIPS = "SELECT recipient, remove_time FROM topic_members WHERE topic_id = ? AND recipient {in_keys}"
 
 # Whoever is made a member at the very time at which it ceased to be one has been one all the time.
 _INSERT_MEMBERS = Insert(
@@ -144,8 +143,14 @@ def _add(transaction: Transaction, command: AddMembers) -> MembersReceipt | Tocs
         return error.with_traceback(None)
     for inbox in inboxes:
         transaction.keep(inbox)
-    members = {each for (each,) in connection.rows_in(_IS_MEMBER, (topic_id,), command.recipients)}
-    rows = [(topic_id, each, transaction.now, tenant) for each in command.recipients if each not in members]
+    members, since = set(), dict.fromkeys(command.recipients, transaction.now)
+    for recipient, remove_time in connection.rows_in(_MEMBERSHIPS, (topic_id,), command.recipients):
+        if remove_time is None:
+            members.add(recipient)
+        else:
+            # Who removed it may have begun later, and was first: at no time is anybody a member twice.
+            since[recipient] = max(since[recipient], remove_time)
+    rows = [(topic_id, each, time, tenant) for each, time in since.items() if each not in members]
     connection.insert(_INSERT_MEMBERS, rows)
     transaction.count_members(topic_id, len(rows))
     return MembersReceipt(len(rows))

@@ -160,6 +160,26 @@ async def test_a_topic_is_reached_as_it_was(
     assert await store.topics.erasable_topics(10) == []
 
 
+async def test_who_left_and_came_back_out_of_turn_is_reached_once(
+    station: Station, desk: Desk, clock: TurnedClock
+) -> None:
+    """Who comes back has begun to before it left, as two transactions may that wait for locks."""
+    await desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await desk.add_members("news", "a", "b")
+    clock.time += 1
+    await station.create(TopicAudience("news"))
+    clock.time += 5
+    await desk.remove_members("news", "a")
+    clock.time -= 3
+    assert await desk.add_members("news", "a") == 1
+    clock.time += 1
+    await station.create(TopicAudience("news"))
+    clock.time += 10
+    await station.create(TopicAudience("news"))
+    await station.carry_out()
+    assert await received(desk, ["a", "b"]) == {"a": 3, "b": 3}
+
+
 async def test_the_audience_is_counted_once(station: Station, desk: Desk) -> None:
     """As it was when the first replica counted it."""
     await people(desk, 120)
