@@ -25,6 +25,8 @@ from tocsin_server.domain.commands import (
     Command,
     CreateTenant,
     CreateTopic,
+    DeleteTopic,
+    EraseTopic,
     ExpandBroadcast,
     FinishBroadcast,
     PlanClasses,
@@ -33,6 +35,7 @@ from tocsin_server.domain.errors import BroadcastFinal
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.store.expansion import _Chunk
 from tocsin_server.store.places import lane_of
+from tocsin_server.store.topics import held_topic
 
 pytestmark = on_postgres
 
@@ -264,6 +267,35 @@ async def test_nothing_is_left_of_a_tenant_that_goes_while_its_broadcast_is_carr
         assert (await chunk).taken == 30
         await erasing
     assert not any(rows_of(tmp_path, replicas.url, "acme").values())
+
+
+async def test_a_topic_is_kept_for_a_broadcast_that_is_being_created(
+    replicas: Replicas, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is deleted, and to be erased, between the look at it and the commit."""
+    keys = await people(replicas.desk, 20)
+    await replicas.desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await replicas.desk.add_members("news", *keys)
+    stopped = Gate()
+
+    def held(*place: Any) -> int | None:
+        topic_id = held_topic(*place)
+        stopped.pass_through()
+        return topic_id
+
+    with monkeypatch.context() as patched:
+        patched.setattr("tocsin_server.store.broadcasts.held_topic", held)
+        creating = asyncio.ensure_future(replicas.station.create(TopicAudience("news")))
+        await eventually(lambda: stopped.reached, "the topic to be held")
+        await replicas.other.submit(DeleteTopic(tenant="default", topic="news"))
+        (topic_id,) = await replicas.station._store.topics.erasable_topics(10)
+        erasing = asyncio.ensure_future(replicas.other.submit(EraseTopic(tenant="", topic_id=topic_id)))
+        await until_waiting(replicas.url, 1)
+        stopped.open()
+        broadcast = await creating
+    assert (await erasing).count == 0
+    await replicas.check(broadcast, has={*keys})
+    assert await replicas.station._store.topics.erasable_topics(10) == [topic_id]
 
 
 async def test_a_cancelled_broadcast_reaches_nobody_any_more(replicas: Replicas) -> None:
