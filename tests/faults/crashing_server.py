@@ -1,6 +1,6 @@
-"""`tocsin`, with a writer that kills the process at a point that is hard to hit from outside.
+"""`tocsin`, with a writer that kills the process at a point that is hard to hit from outside, on either engine.
 
-    CRASH_AT=after_commit:17 python crashing_server.py serve
+    CRASH_AT=after_commit:17 MOST_RECIPIENTS=100 python crashing_server.py serve
 
 before_commit  the transaction is complete, and not committed
 after_commit   it is committed; nobody knows
@@ -8,7 +8,8 @@ before_hint    the event loop knows, before the streams do
 after_hint     the streams know, before the callers do
 
 each at its N-th time since notifications began to be stored: what a server commits for itself, as at its start,
-is not to be hit. SIGKILL, so that nothing of the process runs any more.
+is not to be hit. SIGKILL, so that nothing of the process runs any more. If MOST_RECIPIENTS is set, no chunk of a
+broadcast has more.
 """
 
 import os
@@ -23,10 +24,13 @@ from tocsin_server.domain.commands import Command, ExpandBroadcast, StoreNotific
 from tocsin_server.service.hub import Hub
 from tocsin_server.service.ports import CommitListener, Committed
 from tocsin_server.store.groups import GroupReport
+from tocsin_server.store.postgres.engine import PostgresSession
 from tocsin_server.store.sqlite.engine import SqliteEngine, SqliteSession
 from tocsin_server.store.writer import GroupCommitWriter
+from tocsin_server.workers import broadcast
 
-POINT, _, TIMES = os.environ["CRASH_AT"].partition(":")
+POINT, _, TIMES = os.environ.get("CRASH_AT", "never:0").partition(":")
+MOST_RECIPIENTS = int(os.environ.get("MOST_RECIPIENTS", broadcast.MOST_RECIPIENTS))
 _passed: Counter[str] = Counter()
 _begun = False
 
@@ -36,7 +40,8 @@ def passing(point: str) -> None:
     if not _begun:
         return
     _passed[point] += 1
-    if point == POINT and _passed[point] == int(TIMES):
+    # Of several threads at once none may see its own number.
+    if point == POINT and _passed[point] >= int(TIMES):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -81,9 +86,20 @@ class CrashingEngine(SqliteEngine):
         return session
 
 
+class CrashingSession(PostgresSession):
+    """The server's own transactions on Postgres."""
+
+    def commit(self) -> None:
+        """With a crash before it."""
+        passing("before_commit")
+        super().commit()
+
+
 if __name__ == "__main__":
     with (
         mock.patch("tocsin_server.store.store.GroupCommitWriter", CrashingWriter),
         mock.patch("tocsin_server.store.store.SqliteEngine", CrashingEngine),
+        mock.patch("tocsin_server.store.postgres.engine.PostgresSession", CrashingSession),
+        mock.patch("tocsin_server.workers.broadcast.MOST_RECIPIENTS", MOST_RECIPIENTS),
     ):
         main()

@@ -7,19 +7,16 @@ from pathlib import Path
 
 import grpc
 
-from tests.support.calls import CALL_TIMEOUT_S, ask, channel_to
+from tests.support.calls import CALL_TIMEOUT_S, channel_to
 from tests.support.fleet import Fleet
 from tests.support.proxy import Proxy
+from tests.support.tenants import bearer, tenants_with_keys
 from tests.support.waiting import eventually
 from tocsin.v1.inbox_service_pb2 import START_BEGINNING, Position, SubscribeRequest
 from tocsin.v1.inbox_service_pb2_grpc import InboxServiceStub
 from tocsin.v1.notification_pb2 import Content, NotificationSpec, SimpleContent
 from tocsin.v1.notification_service_pb2 import SendBatchRequest, SendItem
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
-from tocsin.v1.system_service_pb2 import CreateApiKeyRequest
-from tocsin.v1.system_service_pb2_grpc import SystemServiceStub
-from tocsin.v1.tenant_service_pb2 import CreateTenantRequest
-from tocsin.v1.tenant_service_pb2_grpc import TenantServiceStub
 
 TENANTS = ("acme", "globex")
 RECIPIENTS = [f"recipient-{number}" for number in range(5)]
@@ -38,7 +35,7 @@ class Member:
         self.tenant = tenant
         self.received = 0
         self.wire = bytearray()
-        self._metadata = (("authorization", f"Bearer {key}"),)
+        self._metadata = bearer(key)
         self._proxy = Proxy(int(address.rpartition(":")[2]), self.wire.extend)
         self._stack = AsyncExitStack()
         self._following: asyncio.Task[None] | None = None
@@ -86,29 +83,9 @@ class Member:
                     self.received += 1
 
 
-async def keys(address: str) -> dict[str, str]:
-    """A key for each tenant."""
-    async with channel_to(address) as channel:
-        system, tenants = SystemServiceStub(channel), TenantServiceStub(channel)
-        for tenant in TENANTS:
-            await ask(tenants.CreateTenant, CreateTenantRequest(tenant=tenant))
-        operator = await ask(
-            system.CreateApiKey, CreateApiKeyRequest(display_name="operator", scopes=["admin", "operator"])
-        )
-        metadata = (("authorization", f"Bearer {operator.secret}"),)
-        made = {}
-        for tenant in TENANTS:
-            request = CreateApiKeyRequest(display_name="key", scopes=["admin"], tenant=tenant)
-            made[tenant] = (
-                await system.CreateApiKey(request, metadata=metadata, timeout=CALL_TIMEOUT_S)
-            ).secret
-        return made
-
-
 async def test_no_byte_of_another_tenant_is_ever_on_a_connection(tmp_path: Path, rng: random.Random) -> None:
     async with Fleet(tmp_path) as fleet, AsyncExitStack() as stack:
-        secrets = await keys(fleet.addresses[0])
-        await asyncio.sleep(1)  # within a second every replica knows the keys
+        secrets = await tenants_with_keys(fleet.addresses, TENANTS)
         members = [
             await stack.enter_async_context(Member(tenant, secrets[tenant], address))
             for tenant in TENANTS

@@ -8,6 +8,7 @@ from tests.support.contents import simple
 from tocsin_server.domain.access import DEFAULT_TENANT
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
+    SYSTEM_TENANT,
     AcknowledgePositions,
     AddMembers,
     Answer,
@@ -18,6 +19,7 @@ from tocsin_server.domain.commands import (
     Command,
     EraseReceipt,
     EraseRecipient,
+    EraseTenant,
     FireTimer,
     InteractionReceipt,
     MarkEntries,
@@ -228,6 +230,11 @@ class Desk:
                 EraseRecipient(tenant=self.tenant, recipient=recipient, erased_before=receipt.erased_count)
             )
         return receipt
+
+    async def erase_tenant(self, name: str, limit: int = 10_000) -> None:
+        """All chunks of it."""
+        while (await self.submit(EraseTenant(tenant=SYSTEM_TENANT, name=name, limit=limit))).more:
+            pass
 
     async def upsert(self, recipient: str = "ada", **fields: Any) -> Recipient:
         """A recipient with these fields of its profile."""

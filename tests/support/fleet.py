@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.postgres import postgres_server
-from tests.support.processes import ServerProcess, Servers
+from tests.support.processes import SERVE, ServerProcess, Servers
 from tests.support.proxy import Proxy
 from tests.support.valkey import Valkey
 
@@ -37,12 +37,14 @@ class Fleet:
         replicas: int = REPLICAS,
         settings: Mapping[str, str] | None = None,
         environments: Sequence[Mapping[str, str]] = (),
+        command: Sequence[str] = SERVE,
     ) -> None:
-        """`environments` are those of the first replicas, one each."""
+        """`environments` are those of the first replicas, one each; `command` starts a replica."""
         self.valkey = Valkey(folder / "valkey")
         self.replicas: list[Replica] = []
         self._folder = folder
         self._environments = [*environments, *({},) * (replicas - len(environments))]
+        self._command = command
         self._settings = {**SETTINGS, **(settings or {})}
         self._stack = AsyncExitStack()
 
@@ -85,7 +87,7 @@ class Fleet:
                 "TOCSIN_DATABASE_URL": f"postgresql://postgres@{postgres.address}/postgres",
                 "TOCSIN_REDIS_URL": f"redis://{valkey.address}",
             }
-            server = await servers.prepare(settings, environment=environment)
+            server = await servers.prepare(settings, environment=environment, command=self._command)
             self.replicas.append(Replica(server, postgres, valkey))
         await asyncio.gather(*(replica.server.start() for replica in self.replicas))
         return self

@@ -220,6 +220,7 @@ class Load:
         address: str | Sequence[str],
         rng: random.Random,
         *,
+        recipients: Sequence[str] = (),
         recipient_count: int = 5,
         sender_count: int = 4,
         subscriber_count: int = 2,
@@ -227,12 +228,13 @@ class Load:
         body: str = "",
         prefix: str = "",
     ) -> None:
-        """Of several addresses, senders and subscribers take one after the other. `prefix` tells the names of one load
-        from those of another on the same server.
+        """Of several addresses, senders and subscribers take one after the other. Unless they are given, recipients are
+        made up. `prefix` tells the names of one load from those of another on the same server.
         """
         addresses = [address] if isinstance(address, str) else address
         self.oracle = Oracle()
-        self.recipients = [f"{prefix}recipient-{number}" for number in range(recipient_count)]
+        made_up = [f"{prefix}recipient-{number}" for number in range(recipient_count)]
+        self.recipients = list(recipients) or made_up
         self._channels = [channel_to(each) for each in addresses]
         self.channel = self._channels[0]
         # From the last to the first, so that most of what a subscriber gets was sent elsewhere.

@@ -26,6 +26,8 @@ class Rule(StrEnum):
     SUPPRESSED_SILENTLY = "a notification was suppressed without a reason"
     STORED_TWICE = "one request made two notifications"
     REPLAY_DIFFERS = "a request that was answered before got another answer"
+    BROADCAST_LOST = "a broadcast is not in the inbox of somebody whom it was for"
+    BROADCAST_TWICE = "a broadcast is in an inbox more than once"
     NOT_ASKED_FOR = "a notification came that nobody sent"
     WRONG_INBOX = "a notification came to another recipient than it was sent to"
     NOT_RECEIVED = "a subscriber has caught up, and lacks an entry or its latest state"
@@ -123,6 +125,7 @@ class Oracle:
 
     def __init__(self) -> None:
         self._requests: dict[str, Request] = {}
+        self._broadcasts: set[str] = set()
         self._marks: list[tuple[str, str, str]] = []
         self._runs: defaultdict[tuple[str, str], list[Run]] = defaultdict(list)
         self._counts: dict[tuple[str, str], Counts] = {}
@@ -146,6 +149,10 @@ class Oracle:
     def refused(self, request_id: str, reason: str) -> None:
         """A notification was refused in a way that promises that nothing was written."""
         self._requests[request_id].refusal = reason
+
+    def broadcast(self, request_id: str) -> None:
+        """A broadcast is made to all whose inboxes are judged, and has been carried out by then."""
+        self._broadcasts.add(request_id)
 
     def marked(self, recipient: str, notification_id: str, flag: str) -> None:
         """A mark was answered with OK, which nothing takes back."""
@@ -202,6 +209,7 @@ class Oracle:
             )
         found = [*self._at_once, *self._judge_requests(by_recipient)]
         for inbox in by_recipient.values():
+            found += self._judge_broadcasts(inbox)
             found += self._judge_marks(inbox)
             found += self._judge_changes(inbox)
             found += self._judge_counts(inbox)
@@ -233,7 +241,7 @@ class Oracle:
             kept |= {entry.id for entry in latest_by_id(seen).values() if entry.revision <= inbox.floor}
             for entry in seen:
                 request = self._requests.get(entry.request_id)
-                if not entry.request_id and entry.state & UNCOUNTED:
+                if entry.request_id in self._broadcasts or (not entry.request_id and entry.state & UNCOUNTED):
                     continue
                 elif request is None:
                     yield Violation(Rule.NOT_ASKED_FOR, inbox.recipient, f"{entry}")
@@ -246,6 +254,15 @@ class Oracle:
 
         for request_id, request in self._requests.items():
             yield from judge_request(request_id, request, stored[request_id], kept)
+
+    def _judge_broadcasts(self, inbox: Inbox) -> Iterator[Violation]:
+        seen = self._seen(inbox)
+        for request_id in sorted(self._broadcasts):
+            ids = {entry.id for entry in seen if entry.request_id == request_id}
+            if not ids:
+                yield Violation(Rule.BROADCAST_LOST, inbox.recipient, request_id)
+            elif len(ids) > 1:
+                yield Violation(Rule.BROADCAST_TWICE, inbox.recipient, f"{request_id}: {sorted(ids)}")
 
     def _judge_marks(self, inbox: Inbox) -> Iterator[Violation]:
         states = {entry.id: entry.state for entry in inbox.entries}

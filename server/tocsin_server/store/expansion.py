@@ -21,7 +21,7 @@ from tocsin_server.store.audience import LAST_KEY, Condition, audience_of
 from tocsin_server.store.broadcasts import COLUMNS, BroadcastRow, broadcast_row, wake_after
 from tocsin_server.store.sends import store_notifications
 from tocsin_server.store.sql import Blob, Connection, Select
-from tocsin_server.store.transaction import Transaction
+from tocsin_server.store.transaction import Overtaken, Transaction
 
 ENTRIES_PER_MESSAGE = 250
 """Of a chunk that replicas tell each other: what one decodes at a go, in about a millisecond."""
@@ -200,16 +200,18 @@ class _Chunk:
         self._values = self._parameters(audience)
         self._classes: list[_OfClass] = []
         self._personal: frozenset[str] = frozenset()
+        self._bounded = command.upto is not None
+        """Whether there may be others behind those that could be taken."""
         self.state = BroadcastState.RUNNING
 
     def take(self) -> ChunkReceipt | None:
-        """Takes the next ones; what is asked for before they can have their turn."""
-        if self._connection.row_locks:
-            count, last = self._connection.execute(self._texts.lock, self._values).fetchone()
-            if count == self._command.limit:
-                self._values |= {"upto": last}
+        """Takes the next ones; what is asked for before they can have their turn. Raises Overtaken."""
+        locked = self._lock() if self._connection.row_locks else None
         found = self._connection.execute(self._texts.classes, self._values).fetchall()
         self._classes = [_OfClass(*each) for each in found]
+        if locked is not None and self._taken > locked:
+            # Where one of those that were next is gone by now, the one behind them is next, and is not locked.
+            raise Overtaken
         unplanned = tuple(each.class_id for each in self._classes if each.pk is None)
         if unplanned:
             return ChunkReceipt(self.state, unplanned=unplanned)
@@ -227,11 +229,11 @@ class _Chunk:
         return ChunkReceipt(self.state, personal=personal, upto=self._values["upto"])
 
     def write(self) -> int:
-        """Has all of them have their turn; how many they were."""
+        """Has all of them have their turn; how many they were. Raises Overtaken."""
         row, now = self._row, self._transaction.now
-        taken = sum(each.size for each in self._classes)
+        taken = self._taken
         progress = row.progress
-        if self._command.targeted is not None:
+        if self._command.targeted is not None and not progress.targeted:
             progress = replace(progress, targeted=self._command.targeted)
         if any(each.mode == ClassMode.SHARED for each in self._classes):
             self._enter()
@@ -245,7 +247,7 @@ class _Chunk:
             progress = self._write_personal(progress)
         position = self._values["upto"] if self._classes else row.position
         finish_time = wake_time = None
-        if taken < self._command.limit and self._command.upto is None:
+        if taken < self._command.limit and not self._bounded:
             self.state, finish_time, wake_time = BroadcastState.COMPLETED, now, wake_after(row, now)
             progress = replace(progress, targeted=progress.targeted or progress.processed)
         else:
@@ -255,6 +257,18 @@ class _Chunk:
             (int(self.state), msgpack.encode(progress), position, finish_time, wake_time, row.pk),
         )
         return taken
+
+    @property
+    def _taken(self) -> int:
+        return sum(each.size for each in self._classes)
+
+    def _lock(self) -> int:
+        """Locks the next ones, who are what they are from here on, but may cease to be meant; how many they are."""
+        count, last = self._connection.execute(self._texts.lock, self._values).fetchone()
+        if count == self._command.limit:
+            self._values["upto"] = last
+            self._bounded = True
+        return int(count)
 
     def _write_personal(self, progress: Progress) -> Progress:
         commands = [each for each in self._command.personal if each.draft.recipient in self._personal]
@@ -267,12 +281,16 @@ class _Chunk:
         return replace(progress, processed=progress.processed + undrawn, failed=progress.failed + undrawn)
 
     def _enter(self) -> None:
-        """Makes the entries of all that share one, and tells those who hear of them."""
+        """Makes the entries of all that share one, and tells those who hear of them. Raises Overtaken."""
         heard = self._transaction.heard()
         deaf = heard is not None and not heard
         if self._connection.row_locks:
             text = self._texts.enter if deaf else self._texts.heard
             found: list[Any] = self._connection.execute(text, self._values).fetchall()
+            entered = found[0][0] if deaf else len(found)
+            if entered != sum(each.size for each in self._classes if each.mode == ClassMode.SHARED):
+                # Somebody has come to be, or is meant no longer, since they were counted.
+                raise Overtaken
         else:
             self._connection.execute(self._texts.counted, self._values)
             self._connection.execute(self._texts.enter, self._values)

@@ -96,8 +96,8 @@ InboxKey = tuple[str, str]
 
 
 class Overtaken(StorageUnavailable):
-    """Somebody else has created a recipient meanwhile. To lock its inbox now would be out of order, so that two could
-    wait for each other: the transaction is to be run again.
+    """Others have changed meanwhile whom this concerns. To lock the inbox of somebody who has come to be would be out
+    of order, so that two could wait for each other: the transaction is to be run again.
     """
 
 

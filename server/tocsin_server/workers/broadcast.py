@@ -5,6 +5,7 @@ recipient has its turn once. Several replicas may work at it; a chunk is one's a
 """
 
 import asyncio
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from tocsin_server.domain.commands import (
     Receipt,
     RestBroadcast,
 )
-from tocsin_server.domain.errors import BroadcastFinal, Exhausted, TocsinError, Unavailable
+from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, Exhausted, TocsinError, Unavailable
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.time import SECOND, Micros
 from tocsin_server.domain.value import replace
@@ -49,6 +50,10 @@ BROADCASTS_AT_ONCE = 20
 
 LONGEST_SLEEP_SECONDS = 1.0
 """Broadcasts that other processes take are noticed after this at the latest."""
+
+LONGEST_ALONE_SECONDS = 1.0
+"""For so long it is not asked whether a broadcast is still the only one, and its tenant not suspended. Less than passes
+before a tenant is erased."""
 
 PAUSE_SECONDS = 0.05
 """After finding that another replica is at it."""
@@ -113,12 +118,13 @@ class BroadcastWorker:
                     run.counting.cancel()
 
     async def turn(self) -> bool:
-        """A chunk of each broadcast that is due; False: none is. Raises StorageUnavailable."""
+        """A chunk of each broadcast that is due, or some of the only one; False: none is. Raises StorageUnavailable."""
         due = await self._reader.due_broadcasts(BROADCASTS_AT_ONCE)
         self._runs = {each.broadcast.id: self._runs.get(each.broadcast.id) or _Run() for each in due}
         if len(due) == 1:
             # Alone it need not be looked for after each chunk.
-            while not self._changed.is_set() and await self._step(due[0]):
+            until = time.monotonic() + LONGEST_ALONE_SECONDS
+            while await self._step(due[0]) and not self._changed.is_set() and time.monotonic() < until:
                 pass
         else:
             for each in due:
@@ -203,7 +209,7 @@ class BroadcastWorker:
             state=BroadcastState.FAILED,
             failure=error.message,
         )
-        with suppress(BroadcastFinal, Unavailable, Exhausted):
+        with suppress(BroadcastFinal, BroadcastNotFound, Unavailable, Exhausted):
             await self._submit(command)
 
     async def _submit(self, command: Command[Receipt]) -> Receipt:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,25 @@ from tocsin_server.domain.broadcast import BroadcastState, Progress
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
     ChangePreferences,
+    ChangeTenant,
     Command,
+    CreateTenant,
     CreateTopic,
     DeleteTopic,
     EraseTopic,
     ExpandBroadcast,
+    FinishBroadcast,
     PlanClasses,
     PruneBroadcasts,
     UpsertCategory,
 )
-from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound
+from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, TocsinError
 from tocsin_server.domain.ids import hash_in_id, recipient_hash
 from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule
 from tocsin_server.domain.preferences import Choice, PreferencesChange
 from tocsin_server.domain.recipient import Address
+from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, SECOND
 from tocsin_server.service.ports import Committed
 from tocsin_server.store.store import Store
@@ -155,6 +160,36 @@ async def test_a_topic_is_reached_as_it_was(
     assert await store.topics.erasable_topics(10) == []
 
 
+async def test_who_left_and_came_back_out_of_turn_is_reached_once(
+    station: Station, desk: Desk, clock: TurnedClock
+) -> None:
+    """Who comes back has begun to before it left, as two transactions may that wait for locks."""
+    await desk.submit(CreateTopic(tenant="default", topic="news", display_name=""))
+    await desk.add_members("news", "a", "b")
+    clock.time += 1
+    await station.create(TopicAudience("news"))
+    clock.time += 5
+    await desk.remove_members("news", "a")
+    clock.time -= 3
+    assert await desk.add_members("news", "a") == 1
+    clock.time += 1
+    await station.create(TopicAudience("news"))
+    clock.time += 10
+    await station.create(TopicAudience("news"))
+    await station.carry_out()
+    assert await received(desk, ["a", "b"]) == {"a": 3, "b": 3}
+
+
+async def test_the_audience_is_counted_once(station: Station, desk: Desk) -> None:
+    """As it was when the first replica counted it."""
+    await people(desk, 120)
+    broadcast = await station.create()
+    await plan(station, broadcast.id)
+    for targeted in (120, 119):
+        await desk.submit(ExpandBroadcast(tenant="default", id=broadcast.id, limit=50, targeted=targeted))
+        assert (await station.got(broadcast)).progress.targeted == 120
+
+
 async def test_memberships_that_ended_are_swept_when_no_broadcast_needs_them(
     station: Station, desk: Desk, store: Store, clock: TurnedClock
 ) -> None:
@@ -218,7 +253,8 @@ async def test_a_cancelled_broadcast_stops_where_it_is(station: Station, desk: D
 
 async def plan(station: Station, id: bytes) -> None:
     """Has what the next chunk asks for."""
-    receipt = await station.desk.submit(ExpandBroadcast(tenant="default", id=id, limit=50))
+    command = ExpandBroadcast(tenant=station.desk.tenant, id=id, limit=50)
+    receipt = await station.desk.submit(command)
     (due,) = [each for each in await station.worker._reader.due_broadcasts(10) if each.broadcast.id == id]
     await station.desk.submit(await station.drafts.of_classes(due, receipt.unplanned))
 
@@ -242,6 +278,45 @@ async def test_two_chunks_at_once_reach_each_recipient_once(
     for key in found:
         shared[key] = sum(entry.shared for entry in await desk.entries(key))
     assert shared == Counter(keys)
+
+
+async def test_a_broadcast_waits_while_its_tenant_is_suspended(
+    desk: Desk, store: Store, clock: TurnedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also the only one that there is, and as soon as it is looked at again."""
+    monkeypatch.setattr("tocsin_server.workers.broadcast.LONGEST_ALONE_SECONDS", 0)
+    await desk.submit(CreateTenant(tenant="default", name="acme", display_name="", quotas=Quotas()))
+    station = Station(store, clock, "acme")
+    await people(station.desk, 200)
+    broadcast = await station.create()
+    while not (await station.got(broadcast)).progress.processed:
+        await station.worker.turn()
+    begun = await station.got(broadcast)
+    assert begun.state is BroadcastState.RUNNING
+    await desk.submit(ChangeTenant(tenant="default", name="acme", state=TenantState.SUSPENDED))
+    await station.carry_out()
+    assert await station.got(broadcast) == begun
+    await desk.submit(ChangeTenant(tenant="default", name="acme", state=TenantState.ACTIVE))
+    await station.carry_out()
+    assert (await station.got(broadcast)).progress == Progress(200, 200, 200)
+
+
+async def test_a_broadcast_that_is_gone_when_it_is_given_up_ends_nothing(
+    station: Station, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[type[Command[Any]]] = []
+
+    async def failing(commands: Sequence[Command[Any]]) -> list[TocsinError]:
+        (command,) = commands
+        submitted.append(type(command))
+        return [BroadcastNotFound(broadcast_id="") if FinishBroadcast in submitted else TocsinError("broken")]
+
+    monkeypatch.setattr("tocsin_server.workers.broadcast.PAUSE_SECONDS", 0)
+    await station.create()
+    with monkeypatch.context() as patched:
+        patched.setattr(store.writer, "submit", failing)
+        while FinishBroadcast not in submitted:
+            assert await station.worker.turn()
 
 
 async def test_a_broadcast_waits_for_its_time(station: Station, desk: Desk, clock: TurnedClock) -> None:

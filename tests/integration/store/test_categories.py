@@ -23,7 +23,6 @@ from tocsin_server.domain.commands import (
     ChangeTenant,
     CreateTenant,
     DeleteCategory,
-    EraseTenant,
     RequestKey,
     RequestSpace,
     UpsertCategory,
@@ -195,7 +194,7 @@ async def test_a_tenant_that_comes_again_has_nothing_of_the_old(
     await default(acme, made=(Choice(False),))
     before = await policy(store, "acme")
     await desk.submit(ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING))
-    await desk.submit(EraseTenant(tenant="", name="acme"))
+    await desk.erase_tenant("acme")
     assert await policy(store, "acme") == TenantPolicy()
     clock.time += HOUR
     await upsert(acme, Category("news"))

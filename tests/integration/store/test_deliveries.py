@@ -13,7 +13,6 @@ from tocsin_server.domain.commands import (
     ChangeTenant,
     ClaimDeliveries,
     CreateTenant,
-    EraseTenant,
     ExpireEntries,
     RecordOutcome,
 )
@@ -347,8 +346,7 @@ async def test_deliveries_go_with_their_tenant(
     ids = [await theirs.plan(START, "one", "two", body=BODY) for _ in range(3)]
     await desk.submit(ChangeTenant(tenant="default", name="t", state=TenantState.DELETING))
     # In chunks smaller than what there is of anything.
-    while (await desk.submit(EraseTenant(tenant="", name="t", limit=2))).more:
-        pass
+    await desk.erase_tenant("t", limit=2)
     assert [await of(store, id, "t") for id in ids] == [[], [], []]
     assert await content_count(store) == 0
     assert await store.tenants.tenant("t") is None

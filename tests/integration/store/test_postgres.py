@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.commands import output_of
 from tests.support.desk import Desk, key, receipt_of
+from tests.support.locks import connected, holding, waiting
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.stores import QUOTAS, TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
@@ -38,10 +39,6 @@ from tocsin_server.store.store import Store, StoreOptions, open_store
 
 pytestmark = on_postgres
 
-WAITING = """
-    SELECT pid FROM pg_stat_activity
-    WHERE application_name = 'tocsin' AND datname = current_database() AND wait_event_type = 'Lock'"""
-
 
 @pytest.fixture
 async def desks(tmp_path: Path, clock: TurnedClock, database_url: str) -> AsyncIterator[list[Desk]]:
@@ -51,29 +48,6 @@ async def desks(tmp_path: Path, clock: TurnedClock, database_url: str) -> AsyncI
             await stack.enter_async_context(stored(tmp_path, clock, url=database_url)) for _ in range(2)
         ]
         yield [Desk(store, clock) for store in stores]
-
-
-@asynccontextmanager
-async def connected(url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Somebody else at the database."""
-    async with await psycopg.AsyncConnection.connect(url, autocommit=True) as connection:
-        yield connection
-
-
-@asynccontextmanager
-async def holding(url: str, recipient: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Somebody else has an inbox locked."""
-    async with connected(url) as connection:
-        await connection.execute("BEGIN")
-        await connection.execute("SELECT * FROM inboxes WHERE recipient = %s FOR UPDATE", (recipient,))
-        yield connection
-        await connection.execute("ROLLBACK")
-
-
-async def waiting(url: str) -> list[int]:
-    """Servers of Tocsin's connections that wait for a lock."""
-    async with connected(url) as connection:
-        return [pid for (pid,) in await (await connection.execute(WAITING)).fetchall()]
 
 
 # --- races ------------------------------------------------------------------------------------------------------------

@@ -185,7 +185,8 @@ async def test_a_name_is_free_again_once_its_tenant_is_erased(
     async with stored(tmp_path, TurnedClock(), url=database_url) as store:
         await fill(store, "acme", 2)
         await store.writer.submit([ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING)])
-        assert not (await erase(store, "acme", 1_000)).more
+        while (await erase(store, "acme", 1_000)).more:
+            pass
         await fill(store, "acme", 1)
         again = await store.tenants.tenant("acme")
         assert again is not None

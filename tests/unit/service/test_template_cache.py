@@ -10,7 +10,6 @@ from tocsin_server.domain.commands import (
     ChangeTenant,
     CreateTemplateVersion,
     CreateTenant,
-    EraseTenant,
 )
 from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.errors import StorageUnavailable, TemplateNotFound, TemplateVersionNotFound
@@ -121,7 +120,7 @@ async def test_an_erased_tenants_templates_are_forgotten(
     await made("old")
     assert await replica.shows(tenant="acme") == (1, "old")
     await author.submit(ChangeTenant(tenant="default", name="acme", state=TenantState.DELETING))
-    await author.submit(EraseTenant(tenant="default", name="acme"))
+    await author.erase_tenant("acme")
     turned_clock.time += 1
     await made("new")
     await replica.cache.refresh()

@@ -188,6 +188,29 @@ def test_a_reset_is_a_violation_unless_it_is_expected() -> None:
     assert [violation.rule for violation in oracle.violations([Inbox("ada", ())])] == [Rule.RESET]
 
 
+@pytest.mark.parametrize(
+    ("entries", "rules"),
+    [
+        ((A, B), []),
+        # To everybody whose inbox is judged.
+        ((A,), [Rule.BROADCAST_LOST]),
+        ((A, B, entry(3, "b2", sent_by="b")), [Rule.BROADCAST_TWICE]),
+        # What was seen of it before it was retracted counts.
+        ((A, B, entry(3, "b", "retracted", sent_by="")), []),
+    ],
+)
+def test_a_broadcast_is_in_each_inbox_once(entries: tuple[Entry, ...], rules: list[Rule]) -> None:
+    oracle = Oracle()
+    oracle.asked("a", "ada")
+    oracle.broadcast("b")
+    oracle.follows("reader", "ada")
+    for received in entries:
+        oracle.received("reader", received)
+    kept = tuple({each.id: each for each in entries}.values())
+
+    assert [violation.rule for violation in oracle.violations([Inbox("ada", kept)])] == rules
+
+
 def test_it_does_not_judge_without_the_inbox() -> None:
     oracle = Oracle()
     oracle.asked("a", "ada")

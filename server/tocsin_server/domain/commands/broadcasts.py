@@ -30,7 +30,12 @@ class CreateBroadcast(Command[Broadcast], frozen=True, kw_only=True):
 
 
 class FinishBroadcast(Command[Broadcast], frozen=True, kw_only=True):
-    """Stops a broadcast where it is. Raises BroadcastNotFound, BroadcastFinal."""
+    """Stops a broadcast where it is. Raises BroadcastNotFound, BroadcastFinal.
+
+    Alone in its transaction: who waits for a chunk to end must not have an inbox that the chunk waits for.
+    """
+
+    solitary: ClassVar[bool] = True
 
     id: bytes
     state: BroadcastState
@@ -52,7 +57,12 @@ class ClassDraft(Value, frozen=True):
 
 
 class PlanClasses(Command[None], frozen=True, kw_only=True):
-    """Settles drafts of classes of a broadcast. Raises BroadcastNotFound."""
+    """Settles drafts of classes of a broadcast. Raises BroadcastNotFound.
+
+    Alone in its transaction, as FinishBroadcast is.
+    """
+
+    solitary: ClassVar[bool] = True
 
     id: bytes
     drafts: tuple[ClassDraft, ...]
