@@ -11,11 +11,11 @@ from urllib.parse import quote
 import psycopg
 import pytest
 
-from tests.integration.store.test_postgres import connected, holding, waiting
 from tests.integration.store.test_requests import MAKERS
 from tests.support.broadcasting import Station
 from tests.support.deliveries import Dispatch
 from tests.support.desk import Desk, key, receipt_of
+from tests.support.locks import connected, holding, waiting
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.audience import TopicAudience
