@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -274,6 +275,20 @@ async def test_a_failure_is_tried_again_under_the_same_key(rig: Rig, clock: Turn
     assert (delivery.message_id, delivery.attempts) == ("m-1", 3)
     assert [message.attempt for message in rig.provider.messages] == [1, 2, 3]
     assert len({message.idempotency_key for message in rig.provider.messages}) == 1
+
+
+async def test_what_cannot_be_made_a_message_has_failed(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content that this version cannot read is a failure like any other: seen, tried again, and given up in time."""
+
+    def unreadable(content: bytes) -> Content:
+        raise ValueError(content)
+
+    monkeypatch.setattr(rig.worker, "_codec", SimpleNamespace(content=unreadable))
+    id = await rig.dispatch.plan(START)
+    async with rig.running():
+        delivery = await rig.until(id, DeliveryState.FAILED)
+    assert (delivery.detail, delivery.attempts) == ("The provider's adapter failed: ValueError.", 1)
+    assert rig.provider.messages == []
 
 
 async def test_an_address_that_bounces_is_not_tried_again(rig: Rig) -> None:

@@ -67,11 +67,10 @@ class Notifications:
     async def get(self, principal: Principal, id: bytes) -> NotificationDetails:
         """One notification, whatever its state. Raises NotificationNotFound."""
         entry = await self._visible(principal, id)
-        return NotificationDetails(
-            entry,
-            await self._reader.timeline(principal.tenant, id, TIMELINE_MAX_EVENTS),
-            await self._deliveries.deliveries(principal.tenant, id, MAX_DELIVERIES),
-        )
+        # Before the timeline, which then tells of all that has become of them.
+        deliveries = await self._deliveries.deliveries(principal.tenant, id, MAX_DELIVERIES)
+        timeline = await self._reader.timeline(principal.tenant, id, TIMELINE_MAX_EVENTS)
+        return NotificationDetails(entry, timeline, deliveries)
 
     async def list(
         self, principal: Principal, filter: NotificationFilter, page_size: int, page_token: str

@@ -189,16 +189,16 @@ class DeliverWorker:
         provider = self._providers.provider(delivery.channel, delivery.provider)
         if provider is None:
             return Failed(f"The provider {delivery.provider} is not enabled.")
-        message = self._message(claimed)
-        if message is None:
-            return Rejected("Its content is gone.")
         try:
+            message = self._message(claimed)
+            if message is None:
+                return Rejected("Its content is gone.")
             async with asyncio.timeout(self._limits.call_timeout / SECOND):
                 return await provider.send(message)
         except TimeoutError:
             return Failed(f"No answer within {self._limits.call_timeout / SECOND:g} s.")
         except Exception as error:
-            log.exception("a provider failed", provider=provider.name, **_names(delivery))
+            log.exception("a delivery failed", provider=provider.name, **_names(delivery))
             return Failed(f"The provider's adapter failed: {type(error).__name__}.")
 
     def _message(self, claimed: ClaimedDelivery) -> OutgoingMessage | None:
