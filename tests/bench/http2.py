@@ -136,11 +136,19 @@ class Connection(asyncio.Protocol):
         """The response of a call, for a message that is not framed. Raises CallFailed."""
         responses: list[bytes] = []
         ended: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.call(path, framed(message), responses.append, ended.set_result)
-        problem = await ended
+        call = self.call(path, framed(message), responses.append, ended.set_result)
+        problem = await self.outcome(call, ended)
         if problem:
             raise CallFailed(f"{path}: {problem}")
         return responses[0]
+
+    async def outcome(self, call: Call, ended: asyncio.Future[str]) -> str:
+        """What `on_end` is told of a call, which is given up when nobody waits for it any more."""
+        try:
+            return await ended
+        except asyncio.CancelledError:
+            self.cancel(call)
+            raise
 
     def cancel(self, call: Call) -> None:
         """Gives a call up; nothing more is heard of it."""

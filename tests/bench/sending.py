@@ -113,8 +113,8 @@ async def latencies(
         request = next_request()
         ended: asyncio.Future[str] = loop.create_future()
         started = time.perf_counter()
-        connection.call(path, request, _ignore, ended.set_result)
-        problem = await ended
+        call = connection.call(path, request, _ignore, ended.set_result)
+        problem = await connection.outcome(call, ended)
         taken.append(time.perf_counter() - started)
         if problem:
             raise CallFailed(f"{path}: {problem}")
