@@ -14,6 +14,7 @@ broadcast has more.
 
 import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -32,12 +33,12 @@ from tocsin_server.workers import broadcast
 POINT, _, TIMES = os.environ.get("CRASH_AT", "never:0").partition(":")
 MOST_RECIPIENTS = int(os.environ.get("MOST_RECIPIENTS", broadcast.MOST_RECIPIENTS))
 _passed: Counter[str] = Counter()
-_begun = False
+_begun = threading.Event()
 
 
 def passing(point: str) -> None:
     """The process gets this far the last time, if it is the time."""
-    if not _begun:
+    if not _begun.is_set():
         return
     _passed[point] += 1
     # Of several threads at once none may see its own number.
@@ -57,10 +58,8 @@ class CrashingWriter(GroupCommitWriter):
 
     async def submit(self, commands: Sequence[Command[Any]], **options: Any) -> list[Any]:
         """Notes that notifications begin to be stored."""
-        global _begun  # noqa: PLW0603
-        _begun = _begun or any(
-            isinstance(command, StoreNotification | ExpandBroadcast) for command in commands
-        )
+        if any(isinstance(command, StoreNotification | ExpandBroadcast) for command in commands):
+            _begun.set()
         return await super().submit(commands, **options)
 
     def listen(self, listener: CommitListener) -> None:

@@ -21,13 +21,15 @@ async def connected(url: str) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
 
 
 @asynccontextmanager
-async def under_way(url: str, statement: str, *values: Any) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Somebody else has done this in a transaction that is not committed, and never will be."""
+async def under_way(
+    url: str, statement: str, *values: Any, ending: str = "ROLLBACK"
+) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """Somebody else has done this in a transaction that ends when the block does."""
     async with connected(url) as connection:
         await connection.execute("BEGIN")
         await connection.execute(statement, values)
         yield connection
-        await connection.execute("ROLLBACK")
+        await connection.execute(ending)
 
 
 @asynccontextmanager

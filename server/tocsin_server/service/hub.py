@@ -7,7 +7,6 @@ gap from storage. So a hint may be lost, doubled or late without effect on what 
 import asyncio
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeAlias
 
 from tocsin_server.domain.inbox import BroadcastChunk, Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
@@ -24,8 +23,6 @@ MOST_WAITING = 5_000
 
 _BYTES_OF_ONE = 4096
 
-_Waiting: TypeAlias = InboxChange | InboxErased | BroadcastChunk
-
 
 class Hub:
     """Who follows which inbox."""
@@ -36,7 +33,7 @@ class Hub:
         self._metrics = metrics
         self._interest = interest
         self._followers: dict[tuple[str, str], list[Position]] = {}
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[InboxChange | InboxErased | BroadcastChunk] = deque()
         self._waiting_weight = 0
         self._goes_on = False
         """Another turn is coming."""
@@ -92,21 +89,18 @@ class Hub:
 
     def __call__(self, committed: Committed) -> None:
         """Offers what a transaction changed; a `ports.CommitListener`."""
-        self._take((*committed.changes, *committed.chunks))
+        self.offer((*committed.changes, *committed.chunks))
 
-    def offer(self, changes: Iterable[InboxChange | InboxErased]) -> None:
+    def offer(self, changes: Iterable[InboxChange | InboxErased | BroadcastChunk]) -> None:
         """Offers changes to the sessions that follow their inboxes, in their order: few at once, many over some turns.
 
         Not to be called by a session that is being offered something.
         """
-        self._take(changes)
-
-    def _take(self, arrived: Iterable[_Waiting]) -> None:
         most = MOST_WAITING
-        for each in arrived:
-            self._waiting.append(each)
-            self._waiting_weight += _weight(each)
-            if isinstance(each, InboxErased):
+        for change in changes:
+            self._waiting.append(change)
+            self._waiting_weight += _weight(change)
+            if isinstance(change, InboxErased):
                 # Whoever has it erased is answered when nothing of it is sent any more.
                 most = 0
         self._hand_out_down_to(most)
@@ -158,9 +152,9 @@ class Hub:
         return len(positions)
 
 
-def _weight(waiting: _Waiting) -> int:
-    if isinstance(waiting, BroadcastChunk):
-        return len(waiting.entries) + len(waiting.content) // _BYTES_OF_ONE
-    if isinstance(waiting, InboxErased) or waiting.content is None:
+def _weight(change: InboxChange | InboxErased | BroadcastChunk) -> int:
+    if isinstance(change, BroadcastChunk):
+        return len(change.entries) + len(change.content) // _BYTES_OF_ONE
+    if isinstance(change, InboxErased) or change.content is None:
         return 1
-    return 1 + len(waiting.content) // _BYTES_OF_ONE
+    return 1 + len(change.content) // _BYTES_OF_ONE

@@ -3,19 +3,18 @@
 import asyncio
 import itertools
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 import pytest
 
 from tests.integration.store.test_requests import MAKERS
 from tests.support.broadcasting import Station
 from tests.support.deliveries import Dispatch
 from tests.support.desk import Desk, key, receipt_of
-from tests.support.locks import connected, holding, waiting
+from tests.support.locks import connected, holding, under_way, waiting
 from tests.support.stores import TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.audience import TopicAudience
@@ -65,16 +64,6 @@ async def stores(tmp_path: Path, clock: TurnedClock, database_url: str) -> Async
 @pytest.fixture
 def desks(stores: list[Store], clock: TurnedClock) -> list[Desk]:
     return [Desk(store, clock) for store in stores]
-
-
-@asynccontextmanager
-async def under_way(url: str, statement: str, *values: object) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-    """Somebody else has done this, and commits when the block ends."""
-    async with connected(url) as connection:
-        await connection.execute("BEGIN")
-        await connection.execute(statement, values)
-        yield connection
-        await connection.execute("COMMIT")
 
 
 async def count(url: str, statement: str) -> int:
@@ -203,7 +192,7 @@ async def test_a_topic_that_a_member_is_leaving_is_erased_with_all_members(
             await other.execute("UPDATE topic_members SET remove_time = create_time WHERE recipient = 'ada'")
     await desks[0].submit(DeleteTopic(tenant="default", topic="news"))
     (topic_id,) = await stores[0].topics.erasable_topics(10)
-    async with under_way(database_url, LOCK_POSITION):
+    async with under_way(database_url, LOCK_POSITION, ending="COMMIT"):
         leaving = asyncio.ensure_future(desks[0].erase("ada"))
         await held_up(database_url, 1)
         erase = EraseTopic(tenant="", topic_id=topic_id, limit=2)
@@ -290,7 +279,7 @@ async def test_a_position_that_is_just_being_renewed_is_kept(
     await desks[0].acknowledge(await desks[0].inbox(), 1)
     clock.time += DAY
     cutoff = clock.time - HOUR
-    async with under_way(database_url, RENEW, clock.time):
+    async with under_way(database_url, RENEW, clock.time, ending="COMMIT"):
         command = PruneHistory(
             tenant="", requests_before=0, events_before=0, positions_before=cutoff, slots_before=0
         )
@@ -308,7 +297,7 @@ async def test_what_is_old_of_an_erased_recipient_is_in_nobodys_way(
     await desks[0].send()
     await desks[0].acknowledge(await desks[0].inbox(), 1)
     end = clock.time + 1
-    async with under_way(database_url, LOCK_POSITION):
+    async with under_way(database_url, LOCK_POSITION, ending="COMMIT"):
         erasing = asyncio.ensure_future(desks[0].erase())
         await held_up(database_url, 1)
         command = PruneHistory(
@@ -331,7 +320,7 @@ async def test_deliveries_are_removed_in_the_order_in_which_others_lock_them(
     dispatch = Dispatch(desks[0])
     await dispatch.plan(clock.time, "first", id=later)
     await dispatch.plan(clock.time, "second", id=earlier)
-    async with under_way(database_url, LOCK_DELIVERY, "first") as other:
+    async with under_way(database_url, LOCK_DELIVERY, "first", ending="COMMIT") as other:
         erasing = asyncio.ensure_future(desks[1].erase())
         await held_up(database_url)
         await other.execute(f"{LOCK_DELIVERY} NOWAIT", ("second",))
