@@ -85,6 +85,12 @@ class Proxy:
         await self._server.wait_closed()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # From here on it is closed with the others, also if its task is cancelled before it has begun.
+        self._writers.add(writer)
+        assert self._server is not None
+        if not self._server.is_serving():
+            writer.transport.abort()
+            return
         connection = asyncio.create_task(self._serve(reader, writer))
         self._connections.add(connection)
         connection.add_done_callback(self._connections.discard)

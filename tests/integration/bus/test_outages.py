@@ -168,18 +168,12 @@ async def test_slow_redis_holds_up_nobody(fleet: Replicas, valkey: Valkey, desk:
     there = await fleet.join(valkey.url)
     follower = await there.follows("ada")
     async with valkey.client() as client:
-        await client.execute_command("CLIENT", "PAUSE", 600)
-    worst_turn = worst_commit = 0.0
-    started = time.monotonic()
-    while time.monotonic() - started < 0.5:
-        before = time.monotonic()
-        await desk.send()
-        worst_commit = max(worst_commit, time.monotonic() - before)
-        before = time.monotonic()
-        await asyncio.sleep(0)
-        worst_turn = max(worst_turn, time.monotonic() - before)
-    assert worst_commit < 0.3
-    assert worst_turn < 0.1
+        await client.execute_command("CLIENT", "PAUSE", 2_000)
+        answered = asyncio.ensure_future(client.ping())
+        for _ in range(5):
+            await desk.send()
+        assert not answered.done(), "all of them were committed while it answered nobody"
+        await answered
     head = (await desk.inbox()).revision
     await everything(follower, head)
 
