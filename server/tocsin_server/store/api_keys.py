@@ -65,7 +65,7 @@ def _create(transaction: Transaction, command: CreateApiKey) -> ApiKey | TocsinE
         return InvalidFields([Violation("expire_time", "must be in the future")])
     if not connection.rows_in(_LOCK_TENANT, (), (key.tenant,)):
         return TenantNotFound(tenant=key.tenant)
-    limit = transaction.usage(key.tenant).quotas.max_api_keys
+    limit = transaction.usage.quotas(key.tenant).max_api_keys
     if limit and connection.execute(_COUNT_ACTIVE, (key.tenant, now)).fetchone()[0] >= limit:
         return QuotaExceeded(quota="max_api_keys", limit=limit)
     connection.execute(

@@ -91,7 +91,7 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
     drop_contents(transaction.connection, rows)
     write_entries(transaction.connection, ended)
     end_deliveries(transaction, rows, cancelled)
-    transaction.take_pending(rows[0].tenant, -len(rows))
+    transaction.usage.take_pending(rows[0].tenant, -len(rows))
     for row in rows:
         transaction.add_event(row.tenant, row.id, Event(EventKind.CANCELLED, transaction.now))
 

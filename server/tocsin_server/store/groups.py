@@ -19,6 +19,7 @@ from tocsin_server.store.places import lock_all
 from tocsin_server.store.queue import CommandQueue, Queued
 from tocsin_server.store.requests import Receipts, RequestId, check_same_request
 from tocsin_server.store.transaction import InboxKey, Overtaken, Transaction
+from tocsin_server.store.usage import Usage
 
 COMMANDS_PER_GROUP = 1_024
 
@@ -157,7 +158,7 @@ class Groups:
             transaction = Transaction(
                 session.connection,
                 now,
-                self._limits.default_quotas,
+                Usage(session.connection, self._limits.default_quotas),
                 self._limits.retention,
                 session.new_content_ids,
                 self._limits.heard,

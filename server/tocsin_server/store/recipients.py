@@ -227,7 +227,7 @@ def _erase(transaction: Transaction, command: EraseRecipient) -> EraseReceipt | 
     remove_notifications(connection, command.tenant, entries)
     connection.rows_in(_DELETE_EVENTS, (command.tenant,), [entry.id for entry in entries])
     scheduled = sum(entry.state == NotificationState.SCHEDULED for entry in entries)
-    transaction.take_pending(command.tenant, -scheduled)
+    transaction.usage.take_pending(command.tenant, -scheduled)
     erased = command.erased_before + len(entries)
     if len(entries) == ENTRIES_PER_TRANSACTION:
         transaction.keep(_without(inbox, entries))

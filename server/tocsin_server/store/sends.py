@@ -69,7 +69,7 @@ def store_notifications(
         try:
             plan = settling.settle(draft, any_profile=command.any_profile)
             if plan.disposition is Disposition.SCHEDULED:
-                transaction.take_pending(draft.tenant, 1)
+                transaction.usage.take_pending(draft.tenant, 1)
         except (QuotaExceeded, DraftOutdated) as error:
             outcomes.append(error.with_traceback(None))
             continue

@@ -67,7 +67,7 @@ def _deliver(transaction: Transaction, settling: Settling, entry: EntryRow, comm
     if transaction.inbox(entry.tenant, entry.recipient) is None:
         return
     plan = settling.settle(draft, any_profile=True)
-    transaction.take_pending(entry.tenant, -1)
+    transaction.usage.take_pending(entry.tenant, -1)
     if plan.disposition is not Disposition.STORED:
         _give_up(transaction, entry, plan)
         return

@@ -12,15 +12,15 @@ from typing import Any
 from msgspec import msgpack
 
 from tocsin_server.domain.commands import TimerKind
-from tocsin_server.domain.errors import QuotaExceeded, StorageUnavailable
+from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.ids import recipient_part
 from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
 from tocsin_server.domain.notification import Event
-from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.ports import Committed
 from tocsin_server.store.events import INSERT_EVENTS, event_row
 from tocsin_server.store.sql import Blob, Connection, Insert, Select
+from tocsin_server.store.usage import Usage
 
 SELECT_INBOXES = Select(
     ("recipient", Blob("incarnation"), "revision", "floor", "unread", "unseen", "total", "profile_version"),
@@ -67,21 +67,7 @@ _INSERT_CONTENTS = Insert("contents", ("id", "body"))
 
 _INSERT_TIMERS = Insert("timers", ("tenant", "kind", "due_time", "recipient", "notification_id"))
 
-_SELECT_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name = ?"
-
-_LOCK_USAGE = "SELECT quotas, recipient_count, pending_count FROM tenants WHERE name {in_keys} {for_update}"
-
 _UPDATE_MEMBER_COUNT = "UPDATE topics SET member_count = member_count + ? WHERE id = ?"
-
-_UNDER_WAY = 10_000
-"""More than all other transactions under way can add to what a tenant uses. So close to a quota they wait."""
-
-_ADDED_UNSEEN = 1_024
-"""So much a transaction may add without the others seeing it, or ten would be more than that. Then it waits, and they
-for it."""
-
-_UPDATE_USAGE = """
-    UPDATE tenants SET recipient_count = recipient_count + ?, pending_count = pending_count + ? WHERE name = ?"""
 
 # By the time, so that no version comes again when a tenant is erased and created anew.
 _RAISE_POLICY_VERSION = """
@@ -102,30 +88,12 @@ class Overtaken(StorageUnavailable):
 
 
 @dataclass(slots=True)
-class Usage:
-    """What a tenant uses, as far as this transaction knows it."""
-
-    quotas: Quotas
-    recipients: int
-    pending: int
-    exact: bool
-    """Nobody else can change it before this transaction ends."""
-    new_recipients: int = 0
-    new_pending: int = 0
-
-    def near(self, count: int, added: int, limit: int) -> bool:
-        """Whether so many of what the limit is for may be too many, for all that is known; and whether others have to
-        know of those that this transaction has added."""
-        return bool(limit) and not self.exact and (count > limit - _UNDER_WAY or added > _ADDED_UNSEEN)
-
-
-@dataclass(slots=True)
 class Transaction:
     """One transaction under way. Made by the writer, used by handlers, in the writer's thread only."""
 
     connection: Connection
     now: Micros
-    default_quotas: Quotas
+    usage: Usage
     retention: Micros
     """How long entries are kept before they expire by themselves."""
     new_content_ids: Callable[[int], Sequence[int]]
@@ -143,7 +111,6 @@ class Transaction:
     _recipients: list[tuple[Any, ...]] = field(default_factory=list)
     _events: list[tuple[Any, ...]] = field(default_factory=list)
     _timers: list[tuple[Any, ...]] = field(default_factory=list)
-    _usage: dict[str, Usage] = field(default_factory=dict)
     _members: dict[int, int] = field(default_factory=dict)
     _earliest_timer: Micros | None = None
     _earliest_delivery: Micros | None = None
@@ -186,13 +153,7 @@ class Transaction:
 
     def new_inboxes(self, tenant: str, recipients: Sequence[str]) -> list[Inbox]:
         """The same for several, of whom all may be created or, by QuotaExceeded, none."""
-        usage = self.usage(tenant)
-        limit = usage.quotas.max_recipients
-        added = usage.new_recipients + len(recipients)
-        if usage.near(usage.recipients + added - 1, added, limit):
-            self._make_exact(tenant, usage)
-        if recipients and limit and usage.recipients + added > limit:
-            raise QuotaExceeded(quota="max_recipients", limit=limit)
+        self.usage.check_recipients(tenant, len(recipients))
         return [Inbox(tenant, recipient, secrets.token_bytes(8)) for recipient in recipients]
 
     def keep(self, inbox: Inbox) -> None:
@@ -200,7 +161,7 @@ class Transaction:
         key = (inbox.tenant, inbox.recipient)
         if self._inboxes.get(key) is None:
             self._recipients.append((*key, EMPTY_PROFILE, self.now, self.now, recipient_part(*key)))
-            self.usage(inbox.tenant).new_recipients += 1
+            self.usage.count_recipients(inbox.tenant, 1)
         self._inboxes[key] = self._changed[key] = inbox
 
     def forget(self, inbox: Inbox) -> None:
@@ -208,7 +169,7 @@ class Transaction:
         key = (inbox.tenant, inbox.recipient)
         self._changed.pop(key, None)
         self._inboxes[key] = None
-        self.usage(inbox.tenant).new_recipients -= 1
+        self.usage.count_recipients(inbox.tenant, -1)
         self.changes.append(InboxErased(*key, inbox.incarnation))
 
     def moved(self, inbox: Inbox) -> None:
@@ -222,31 +183,9 @@ class Transaction:
         """What is decided by for a tenant changes with this transaction: its version rises, and caches hear of it."""
         self._policies.add(tenant)
 
-    def take_pending(self, tenant: str, count: int) -> None:
-        """Counts notifications that wait for a time, or, negative, no longer do. Raises QuotaExceeded."""
-        usage = self.usage(tenant)
-        limit = usage.quotas.max_pending
-        added = usage.new_pending + count
-        if count > 0 and usage.near(usage.pending + usage.new_pending, added, limit):
-            self._make_exact(tenant, usage)
-        if count > 0 and limit and usage.pending + added > limit:
-            raise QuotaExceeded(quota="max_pending", limit=limit)
-        usage.new_pending += count
-
     def count_members(self, topic_id: int, count: int) -> None:
         """So many recipients have become members of a topic, or, negative, ceased to be."""
         self._members[topic_id] = self._members.get(topic_id, 0) + count
-
-    def usage(self, tenant: str) -> Usage:
-        """What the tenant uses, with this transaction's part."""
-        usage = self._usage.get(tenant)
-        if usage is None:
-            row = self.connection.execute(_SELECT_USAGE, (tenant,)).fetchone()
-            quotas, recipients, pending = row or (EMPTY_PROFILE, 0, 0)
-            quotas = msgpack.decode(quotas, type=Quotas).or_defaults(self.default_quotas)
-            exact = not self.connection.row_locks
-            usage = self._usage[tenant] = Usage(quotas, recipients, pending, exact)
-        return usage
 
     def add_event(self, tenant: str, notification_id: bytes, event: Event) -> None:
         """One more step of a notification's life."""
@@ -299,9 +238,7 @@ class Transaction:
                 unused.setdefault(tenant, []).append(recipient)
         for tenant, recipients in unused.items():
             self.connection.rows_in(_GIVE_UP_INBOXES, (tenant,), recipients)
-        for tenant, usage in sorted(self._usage.items()):
-            if usage.new_recipients or usage.new_pending:
-                self.connection.execute(_UPDATE_USAGE, (usage.new_recipients, usage.new_pending, tenant))
+        self.usage.write()
         for topic_id, count in sorted(self._members.items()):
             self.connection.execute(_UPDATE_MEMBER_COUNT, (count, topic_id))
 
@@ -316,10 +253,6 @@ class Transaction:
             tuple(self.chunks),
             self.broadcasts_changed,
         )
-
-    def _make_exact(self, tenant: str, usage: Usage) -> None:
-        for _, usage.recipients, usage.pending in self.connection.rows_in(_LOCK_USAGE, (), (tenant,)):
-            usage.exact = True
 
     def _load(self, tenant: str, recipients: Sequence[str]) -> None:
         for row in self.connection.select_in(_LOCK_INBOXES, (tenant,), recipients):

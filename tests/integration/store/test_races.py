@@ -239,8 +239,8 @@ async def test_many_new_members_at_two_replicas_keep_to_the_quota(
     desks: list[Desk], database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Neither is near it by itself; a few of a third, which do not wait before their end, are in nobody's way."""
-    monkeypatch.setattr("tocsin_server.store.transaction._UNDER_WAY", 20)
-    monkeypatch.setattr("tocsin_server.store.transaction._ADDED_UNSEEN", 5)
+    monkeypatch.setattr("tocsin_server.store.usage._UNDER_WAY", 20)
+    monkeypatch.setattr("tocsin_server.store.usage._ADDED_UNSEEN", 5)
     quotas = Quotas(max_recipients=100)
     await desks[0].submit(CreateTenant(tenant="default", name="other", display_name="", quotas=quotas))
     for desk in desks:
