@@ -57,8 +57,9 @@ class WireCodec:
     def encode_content(self, content: Content) -> bytes:
         """The field `content`, with its plain text. Raises InvalidFields."""
         message = content_message(content)
-        self._content_shape.check(message, message.SerializeToString(), "content.")
-        return shown_content(message)
+        encoded = message.SerializeToString()
+        self._content_shape.check(message, encoded, "content.")
+        return shown_content(encoded, None if content.fallback_text else content.kind)
 
     def encode_definition(self, definition: TemplateDefinition) -> bytes:
         """A TemplateDefinition."""

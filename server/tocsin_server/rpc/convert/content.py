@@ -37,18 +37,20 @@ _FALLBACK_TEXT = tag(pb.Content.DESCRIPTOR, "fallback_text")
 def sent_content_from(message: pb.Content) -> SentContent:
     """Checked content, encoded as it came and as it is shown."""
     sent = message.SerializeToString()
-    shown = sent
-    if not message.fallback_text:
-        kind = message.WhichOneof("kind")
-        assert kind is not None
+    if message.fallback_text:
+        return SentContent(sent, shown_content(sent))
+    kind = message.WhichOneof("kind")
+    assert kind is not None
+    return SentContent(sent, shown_content(sent, getattr(message, kind)))
+
+
+def shown_content(encoded: bytes, kind: Any = None) -> bytes:
+    """A notification's field `content`, of an encoded Content; `kind`: as `derive_fallback_text` takes it, where the
+    content has no plain text."""
+    if kind is not None:
         # A field that follows its message is part of it.
-        shown += delimited(_FALLBACK_TEXT, derive_fallback_text(getattr(message, kind)).encode())
-    return SentContent(sent, delimited(_CONTENT, shown))
-
-
-def shown_content(message: pb.Content) -> bytes:
-    """A notification's field `content`, with its plain text."""
-    return sent_content_from(message).shown
+        encoded += delimited(_FALLBACK_TEXT, derive_fallback_text(kind).encode())
+    return delimited(_CONTENT, encoded)
 
 
 def content_from(message: pb.Content) -> Content:
