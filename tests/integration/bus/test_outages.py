@@ -98,6 +98,22 @@ async def test_flushed(fleet: Replicas, valkey: Valkey, desk: Desk, monkeypatch:
     await follower.until(lambda f: f.error, "its end")
 
 
+async def test_a_session_stays_known_while_others_come_and_go(
+    fleet: Replicas, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of those at once does not put off what is told of all now and then."""
+    monkeypatch.setattr(presence, "REFRESH_SECONDS", 0.5)
+    monkeypatch.setattr(presence, "TTL_SECONDS", 2)
+    here, there = await fleet.join(valkey.url), await fleet.join(valkey.url)
+    follower = await there.follows("ada")
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        await there.streams.open("bob").close()
+        await asyncio.sleep(0.05)
+    assert await here.fleet.presence.terminate(follower.session.id, None)
+    await follower.until(lambda f: f.error, "its end")
+
+
 async def test_subscribers_are_killed_again_and_again(fleet: Replicas, server: Valkey, desk: Desk) -> None:
     """Each time there is a catch-up: a replica that does not poll lacks nothing (fault 6)."""
     await fleet.join(server.url)
