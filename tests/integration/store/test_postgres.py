@@ -407,6 +407,23 @@ async def test_the_clock_goes_with_the_databases(
         assert clock.now() < ahead
 
 
+async def test_a_clock_that_is_set_anew_does_not_move_the_time_of_the_store(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's is set an hour ahead while it runs, and back again."""
+    clock = SystemClock()
+    skew = 0
+    monkeypatch.setattr(time, "time_ns", lambda: time.clock_gettime_ns(time.CLOCK_REALTIME) + skew * 1000)
+    async with stored(tmp_path, clock, url=database_url) as store:
+        desk = Desk(store, clock)
+        await desk.send()
+        for skew in (HOUR, 0, -HOUR):
+            clock.now()
+            await desk.send()
+            off = clock.now() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
+            assert abs(off) < 10 * SECOND, f"{off / SECOND} s by a skew of {skew / SECOND} s"
+
+
 # --- statistics -------------------------------------------------------------------------------------------------------
 
 ANALYZED = """
