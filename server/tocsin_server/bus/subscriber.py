@@ -212,8 +212,10 @@ class Subscriber:
         if kind in ("subscribe", "ssubscribe"):
             if key is not None:
                 self._on_confirmed(key)
-        elif life.leaving[channel]:
+        elif life.leaving[channel] > 1:
             life.leaving[channel] -= 1
+        elif channel in life.leaving:
+            del life.leaving[channel]
         else:
             # A node of a cluster gives up what it no longer owns.
             raise Broken(f"{kind} that nobody asked for")

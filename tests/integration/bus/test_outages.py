@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.support.streams import Follower
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tocsin_server.bus import presence, publisher, subscriber
+from tocsin_server.bus.connections import Links
 from tocsin_server.domain.inbox import InboxChange, InboxErased
 from tocsin_server.domain.time import SECOND
 from tocsin_server.service.hub import Hub
@@ -112,6 +114,30 @@ async def test_a_session_stays_known_while_others_come_and_go(
         await asyncio.sleep(0.05)
     assert await here.fleet.presence.terminate(follower.session.id, None)
     await follower.until(lambda f: f.error, "its end")
+
+
+async def test_recipients_that_are_followed_no_more_leave_nothing(
+    fleet: Replicas, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection may live for months, and see all recipients there are."""
+    lives: list[Any] = []
+
+    class Life(subscriber._Life):
+        def __init__(self, links: Links) -> None:
+            super().__init__(links)
+            lives.append(self)
+
+    monkeypatch.setattr(subscriber, "_Life", Life)
+    there = await fleet.join(server.url)
+    (life,) = lives
+    (pubsub,) = life.links.pubsubs
+    before = len(pubsub.channels) + len(pubsub.shard_channels)
+    names = [f"recipient-{number}" for number in range(50)]
+    follower = await there.follows(*names)
+    assert len(pubsub.channels) + len(pubsub.shard_channels) == before + len(names)
+    await follower.close()
+    await eventually(lambda: len(pubsub.channels) + len(pubsub.shard_channels) == before, "all to be left")
+    await eventually(lambda: not life.leaving, "nothing to be left over", 2)
 
 
 async def test_subscribers_are_killed_again_and_again(fleet: Replicas, server: Valkey, desk: Desk) -> None:
