@@ -2,19 +2,22 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.commands import output_of
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.locks import connected, holding, waiting
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.proxy import Proxy
 from tests.support.stores import QUOTAS, TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.commands import (
@@ -289,6 +292,49 @@ async def test_connections_lost_while_nobody_used_them_are_not_noticed(
         )
     assert (await desks[0].inbox()).revision == 1
     assert (await desks[0].send()).revision == 2
+
+
+async def test_a_server_that_answers_nothing_any_more_is_taken_for_lost(
+    tmp_path: Path, clock: TurnedClock, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between keeps the connections open, and so no time-out of TCP's ends them."""
+    monkeypatch.setattr("tocsin_server.store.postgres.connection.ANSWER_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr("tocsin_server.store.postgres.connection.CONNECT_TIMEOUT_SECONDS", 2)
+    given = conninfo_to_dict(database_url)
+    with between(Path(str(given["host"])) / ".s.PGSQL.5432") as (loop, proxy):
+        host, port = proxy.address.split(":")
+        url = f"postgresql://{given['user']}@{host}:{port}/{given['dbname']}"
+        async with stored(tmp_path, clock, url=url) as store:
+            desk = Desk(store, clock)
+            await desk.send()
+            await desk.inbox()
+            loop.call_soon_threadsafe(proxy.blackhole)
+            async with asyncio.timeout(15):
+                reading = asyncio.create_task(desk.inbox())
+                (refused,) = await store.writer.submit((desk.sending(),))
+                assert isinstance(refused, StorageUnavailable)
+                with pytest.raises(StorageUnavailable):
+                    await reading
+            loop.call_soon_threadsafe(proxy.heal)
+            assert (await desk.send()).revision == 2
+            assert (await desk.inbox()).revision == 2
+
+
+@contextmanager
+def between(socket: Path) -> Iterator[tuple[asyncio.AbstractEventLoop, Proxy]]:
+    """A proxy before the server, on a loop of its own: opening a store keeps that of the test from running."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    proxy = Proxy(socket)
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result()
+    try:
+        yield loop, proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def test_a_server_that_is_started_again_is_found_again(
