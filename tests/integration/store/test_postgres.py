@@ -255,7 +255,8 @@ async def test_a_commit_whose_end_nobody_saw_is_refused_and_its_repeat_tells(
         session.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    async with stored(tmp_path, clock, url=database_url) as store:
+    commits: list[Committed] = []
+    async with stored(tmp_path, clock, url=database_url, commits=commits) as store:
         desk = Desk(store, clock)
         send = desk.sending(request=key(RequestSpace.SEND, "r"))
         with monkeypatch.context() as patched:
@@ -264,7 +265,13 @@ async def test_a_commit_whose_end_nobody_saw_is_refused_and_its_repeat_tells(
         assert isinstance(refused, StorageUnavailable)
         (answer,) = await store.writer.submit((send,))
         assert answer == Answer(receipt_of(answer), replayed=committed)
-        assert (await desk.check_counts()).revision == 1
+        inbox = await desk.check_counts()
+        assert inbox.revision == 1
+        (told,) = (change for committed in commits for change in committed.changes)
+        assert isinstance(told, InboxChange)
+        assert (told.recipient, told.incarnation, told.revision) == ("ada", inbox.incarnation, 1), (
+            "nobody has heard of it before"
+        )
 
 
 async def test_a_lock_that_is_not_given_up_is_refused(
