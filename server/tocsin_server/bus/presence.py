@@ -128,7 +128,8 @@ class RedisPresence:
                 for start in range(0, len(changed), KEYS_PER_PIPELINE):
                     await self._tell(changed[start : start + KEYS_PER_PIPELINE])
             except FAILURES:
-                self._changed.update(dict.fromkeys(changed))
+                # Of those that are closed nothing is kept: what was told of them ends by itself.
+                self._changed.update((id, None) for id in changed if id in self._held)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 

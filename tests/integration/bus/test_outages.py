@@ -17,6 +17,7 @@ from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tocsin_server.bus import presence, publisher, subscriber
 from tocsin_server.bus.connections import Links
+from tocsin_server.bus.redis import RedisBus
 from tocsin_server.domain.inbox import InboxChange, InboxErased
 from tocsin_server.domain.time import SECOND
 from tocsin_server.service.hub import Hub
@@ -80,6 +81,23 @@ async def test_what_was_committed_while_away_is_read_at_reconnection(
     await desk.send_many(5)
     await valkey.start()
     await everything(follower, 5)
+
+
+async def test_who_comes_and_goes_while_it_is_away_leaves_nothing(
+    fleet: Replicas, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is away: only who is there when it is back has to be told of."""
+    monkeypatch.setattr(presence, "RETRY_SECONDS", 0.1)
+    there = await fleet.join(valkey.url)
+    bus = there.fleet.bus
+    assert isinstance(bus, RedisBus)
+    await valkey.kill()
+    await unhealthy(there)
+    staying = there.streams.open("ada")
+    for number in range(50):
+        await there.streams.open(f"guest-{number}").close()
+    await eventually(lambda: set(bus.presence._changed) <= {staying.session.id}, "presence", 5)
+    await eventually(lambda: set(bus._subscriber._changed) <= {("default", "ada")}, "subscriptions", 5)
 
 
 async def test_flushed(fleet: Replicas, valkey: Valkey, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
