@@ -93,6 +93,7 @@ async def test_without_redis_everything_goes_on_and_the_status_says_what_is_wors
     (bus,) = (component for component in found.components if component.name == "bus")
     assert bus.detail
     assert "arrive within 0.05 s" in bus.consequence
+    assert "well within 0.5 s" in bus.consequence
     assert found.poll_interval.ToMilliseconds() == 50
     for _ in range(3):
         await tocsin.send()

@@ -219,7 +219,8 @@ class _Place:
         self._process = None
         try:
             self._process = process = await _Process.start(self._plan, self._member)
-            if self._state.stopping.is_set():
+            # Whoever asked for that while it was being started had nothing to ask yet.
+            if self._state.stopping.is_set() or self._successor is not None:
                 process.drain()
             if serves := await process.serves():
                 self.serving, since = True, loop.time()

@@ -118,10 +118,13 @@ def _tell_of_bus(component: Component, poll: PollWorker, detail: str) -> None:
     """Hints come, or not any more and why: either way storage is looked into at once."""
     poll.hurry()
     if detail:
+        # The others' hints may still come, and then they poll slowly.
+        others = poll.interval_when(healthy=True)
         component.degraded(
             detail,
-            f"Changes made on other replicas arrive within {poll.interval / SECOND:g} s; their sessions are neither "
-            "listed nor ended here; each replica limits the rate of sends by itself.",
+            f"Changes made on other replicas arrive within {poll.interval / SECOND:g} s, those made here at replicas "
+            f"whose own bus is well within {others / SECOND:g} s; their sessions are neither listed nor ended here; "
+            "each replica limits the rate of sends by itself.",
         )
     else:
         component.ok()

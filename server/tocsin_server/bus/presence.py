@@ -7,6 +7,7 @@ of those who hold them: a copy of its counters would always be old, and one of i
 import asyncio
 import itertools
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -111,11 +112,15 @@ class RedisPresence:
 
     async def run(self) -> None:
         """Tells of what changed at once and of everything now and then, for ever."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + REFRESH_SECONDS
         while True:
-            try:
-                async with asyncio.timeout(REFRESH_SECONDS):
+            with suppress(TimeoutError):
+                async with asyncio.timeout_at(due):
                     await self._wake.wait()
-            except TimeoutError:
+            # However often something changes, what does not must be renewed in time.
+            if loop.time() >= due:
+                due = loop.time() + REFRESH_SECONDS
                 self.refresh()
             self._wake.clear()
             changed, self._changed = list(self._changed), {}
@@ -123,7 +128,8 @@ class RedisPresence:
                 for start in range(0, len(changed), KEYS_PER_PIPELINE):
                     await self._tell(changed[start : start + KEYS_PER_PIPELINE])
             except FAILURES:
-                self._changed.update(dict.fromkeys(changed))
+                # Of those that are closed nothing is kept: what was told of them ends by itself.
+                self._changed.update((id, None) for id in changed if id in self._held)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._wake.set()
 

@@ -61,6 +61,8 @@ class Subscriber:
         self._on_health = on_health
         self._wanted: set[Key] = set()
         self._changed: dict[Key, None] = {}
+        self._keeps_up = False
+        """What changes is subscribed to, or left, as it comes; a life begins with all that is wanted then."""
         self._wake = asyncio.Event()
         self.healthy = False
 
@@ -72,14 +74,17 @@ class Subscriber:
     def follow(self, key: Key) -> None:
         """Subscribes soon."""
         self._wanted.add(key)
-        self._changed[key] = None
-        self._wake.set()
+        self._note(key)
 
     def unfollow(self, key: Key) -> None:
         """Unsubscribes soon."""
         self._wanted.discard(key)
-        self._changed[key] = None
-        self._wake.set()
+        self._note(key)
+
+    def _note(self, key: Key) -> None:
+        if self._keeps_up:
+            self._changed[key] = None
+            self._wake.set()
 
     async def run(self) -> None:
         """Keeps the connections up, for ever."""
@@ -108,6 +113,8 @@ class Subscriber:
         except (*FAILURES, Broken) as error:
             return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         finally:
+            self._keeps_up = False
+            self._changed.clear()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -118,7 +125,7 @@ class Subscriber:
 
     async def _subscribe(self, life: "_Life") -> None:
         """Subscribes to all that is followed, then to what is our own, and from then on keeps up with what changes."""
-        self._changed.clear()
+        self._keeps_up = True
         subscribed = set(self._wanted)
         for pubsub, channels in self._batches(life, subscribed):
             await self._connections.subscribe(pubsub, channels)
@@ -212,8 +219,10 @@ class Subscriber:
         if kind in ("subscribe", "ssubscribe"):
             if key is not None:
                 self._on_confirmed(key)
-        elif life.leaving[channel]:
+        elif life.leaving[channel] > 1:
             life.leaving[channel] -= 1
+        elif channel in life.leaving:
+            del life.leaving[channel]
         else:
             # A node of a cluster gives up what it no longer owns.
             raise Broken(f"{kind} that nobody asked for")

@@ -163,9 +163,13 @@ class Authenticator:
                 await asyncio.wait_for(self._changed.wait(), REFRESH_INTERVAL_S)
             self._changed.clear()
             try:
-                await self.refresh()
+                async with asyncio.timeout(UNCHECKED_AFTER_S):
+                    await self.refresh()
             except StorageUnavailable:
                 pass
+            except TimeoutError:
+                # What would still come is too old to let anybody in by.
+                self._failed(StorageUnavailable(detail="storage does not answer"))
             except Exception:
                 # Whatever it is, looking has to go on: five seconds from now it would keep everyone out.
                 _log.exception("credentials could not be read")

@@ -19,6 +19,7 @@ from tocsin_server.domain.commands import (
     UpTo,
 )
 from tocsin_server.domain.content import Content, Input, InputKind, InteractiveContent, actions_of
+from tocsin_server.domain.cursor import incarnation_in_epoch
 from tocsin_server.domain.entry import ConsumerPosition, EntryFilter, StoredEntry
 from tocsin_server.domain.errors import (
     ActionNotFound,
@@ -163,15 +164,23 @@ class Inboxes:
     async def _cached(
         self, cache: SummaryCache, tenant: str, recipients: Sequence[str], max_staleness: Micros
     ) -> dict[str, Inbox]:
-        """What the cache knows and is not too old; the rest from the rows, and from then on in the cache."""
+        """What the cache knows and is not too old; the rest from the rows, and from then on in the cache.
+
+        The cache outlives an epoch, so that it has incarnations as cursors know them.
+        """
         known = await cache.get(tenant, recipients)
-        fresh = {name: cached.inbox for name, cached in known.items() if cached.age <= max_staleness}
+        epoch = self._cursors.epoch
+        fresh = {
+            name: _in_epoch(cached.inbox, epoch)
+            for name, cached in known.items()
+            if cached.age <= max_staleness
+        }
         missing = [name for name in recipients if name not in fresh]
         if missing:
             started = time.monotonic()
             read = await self._reader.heads(tenant, missing)
             age = int((time.monotonic() - started) * SECOND)
-            await cache.put(tuple(read.values()), known, age)
+            await cache.put([_in_epoch(inbox, epoch) for inbox in read.values()], known, age)
             fresh |= read
         return fresh
 
@@ -301,6 +310,11 @@ class Inboxes:
 
     def _token(self, tenant: str, recipient: str, position: InboxPosition) -> str:
         return self._cursors.token(tenant, recipient, position.incarnation, position.revision)
+
+
+def _in_epoch(inbox: Inbox, epoch: bytes) -> Inbox:
+    """The inbox with its incarnation as cursors know it; its own inverse."""
+    return replace(inbox, incarnation=incarnation_in_epoch(inbox.incarnation, epoch))
 
 
 def check_click(content: Content, action_id: str, inputs: dict[str, str]) -> None:

@@ -84,7 +84,10 @@ class SharedSendRates:
         self._alone = alone
         self._per_second = per_second
         self._now = now
-        self._alone_until = 0.0
+        self._away = False
+        """The last drawing has failed."""
+        self._look_at = 0.0
+        """When it is tried again."""
         self._advances: dict[str, _Advance] = {}
         self._short: dict[str, None] = {}
         self._wake = asyncio.Event()
@@ -95,14 +98,14 @@ class SharedSendRates:
         if not rate:
             return
         now = self._now()
-        if now < self._alone_until:
+        if self._away:
             self._alone.take(tenant, count)
+            if now >= self._look_at:
+                # It may be back: what is spent from here on is drawn from it.
+                self._advance(tenant, rate, now).tokens -= count
+                self._draw(tenant)
             return
-        advance = self._advances.get(tenant)
-        if advance is None:
-            if len(self._advances) >= self.MAX_TENANTS:
-                self._advances.clear()
-            advance = self._advances[tenant] = _Advance(rate, now)
+        advance = self._advance(tenant, rate, now)
         if advance.tokens < count:
             there = advance.tokens + min(rate, advance.left + (now - advance.at) * rate)
             if there < min(count, rate):
@@ -111,6 +114,14 @@ class SharedSendRates:
         advance.tokens -= count
         if advance.tokens * 2 < rate * self.ADVANCE_SECONDS:
             self._draw(tenant)
+
+    def _advance(self, tenant: str, rate: int, now: float) -> _Advance:
+        advance = self._advances.get(tenant)
+        if advance is None:
+            if len(self._advances) >= self.MAX_TENANTS:
+                self._advances.clear()
+            advance = self._advances[tenant] = _Advance(rate, now)
+        return advance
 
     def _draw(self, tenant: str) -> None:
         self._short[tenant] = None
@@ -123,10 +134,14 @@ class SharedSendRates:
             self._wake.clear()
             short, self._short = self._short, {}
             wanted = {tenant: self._wanted(tenant) for tenant in short if tenant in self._advances}
+            if not wanted:
+                # Nothing is found out by it.
+                continue
             drawn = await self._shared.draw(wanted)
             now = self._now()
+            self._away = drawn is None
             if drawn is None:
-                self._alone_until = now + self.RETRY_SECONDS
+                self._look_at = now + self.RETRY_SECONDS
                 self._advances.clear()
                 continue
             for tenant, (given, left) in drawn.items():

@@ -1,6 +1,7 @@
 """One open stream: the recipients that it follows, what has gathered for them, and the messages made of it."""
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence, Set
 from dataclasses import dataclass
@@ -268,13 +269,12 @@ class Session:
 
     def compare(self, position: Position, head: Inbox | None) -> None:
         """Notes that there is something to read if a counter row says so; the read itself decides what it is."""
+        moved = position.incarnation != (head.incarnation if head is not None else None)
+        revision = head.revision if head is not None else 0
         if position.behind:
-            return
-        if head is None:
-            differs = position.incarnation is not None
-        else:
-            differs = head.incarnation != position.incarnation or head.revision > position.taken
-        if differs:
+            # What has been read and is not applied may be of before: unless it shows as much, it is read once more.
+            position.head = sys.maxsize if moved and position.placed else max(position.head, revision)
+        elif moved or revision > position.taken:
             self._fall_behind(position)
             self._wake()
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import structlog
 
-from tocsin_server.domain.commands import Answer, Command, EraseRecipient, RequestKey
+from tocsin_server.domain.commands import Answer, Command, EraseRecipient, RequestKey, StoreNotification
 from tocsin_server.domain.errors import DeadlinePassed, StorageUnavailable, TocsinError
 from tocsin_server.domain.tenant import Quotas
 from tocsin_server.domain.time import Micros
@@ -236,6 +236,8 @@ class Groups:
             try:
                 check_same_request(key, fingerprint)
                 outcomes.append((item, Answer(receipt, replayed=True)))
+                if isinstance(item.command, StoreNotification):
+                    transaction.tell_again(item.command.tenant, item.command.draft.recipient, receipt)
             except TocsinError as error:
                 outcomes.append((item, error))
         return outcomes, fresh

@@ -11,7 +11,7 @@ from typing import Any
 
 from msgspec import msgpack
 
-from tocsin_server.domain.commands import TimerKind
+from tocsin_server.domain.commands import SendReceipt, TimerKind
 from tocsin_server.domain.errors import StorageUnavailable
 from tocsin_server.domain.ids import recipient_part
 from tocsin_server.domain.inbox import BroadcastChunk, Counts, Inbox, InboxChange, InboxErased
@@ -178,6 +178,14 @@ class Transaction:
         self.changes.append(
             InboxChange(inbox.tenant, inbox.recipient, inbox.incarnation, inbox.revision, inbox.counts)
         )
+
+    def tell_again(self, tenant: str, recipient: str, receipt: SendReceipt) -> None:
+        """Tells the inbox's sessions of an entry that an earlier transaction has written: whoever committed it may have
+        been cut off before anybody heard of it, and now it is answered for."""
+        if receipt.incarnation is not None:
+            self.changes.append(
+                InboxChange(tenant, recipient, receipt.incarnation, receipt.revision, Counts())
+            )
 
     def policy_changed(self, tenant: str) -> None:
         """What is decided by for a tenant changes with this transaction: its version rises, and caches hear of it."""

@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,8 @@ from tests.support.streams import Follower
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tocsin_server.bus import presence, publisher, subscriber
+from tocsin_server.bus.connections import Links
+from tocsin_server.bus.redis import RedisBus
 from tocsin_server.domain.inbox import InboxChange, InboxErased
 from tocsin_server.domain.time import SECOND
 from tocsin_server.service.hub import Hub
@@ -80,6 +83,23 @@ async def test_what_was_committed_while_away_is_read_at_reconnection(
     await everything(follower, 5)
 
 
+async def test_who_comes_and_goes_while_it_is_away_leaves_nothing(
+    fleet: Replicas, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long it is away: only who is there when it is back has to be told of."""
+    monkeypatch.setattr(presence, "RETRY_SECONDS", 0.1)
+    there = await fleet.join(valkey.url)
+    bus = there.fleet.bus
+    assert isinstance(bus, RedisBus)
+    await valkey.kill()
+    await unhealthy(there)
+    staying = there.streams.open("ada")
+    for number in range(50):
+        await there.streams.open(f"guest-{number}").close()
+    await eventually(lambda: set(bus.presence._changed) <= {staying.session.id}, "presence", 5)
+    await eventually(lambda: set(bus._subscriber._changed) <= {("default", "ada")}, "subscriptions", 5)
+
+
 async def test_flushed(fleet: Replicas, valkey: Valkey, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hints go on, and sessions become known again."""
     monkeypatch.setattr(presence, "REFRESH_SECONDS", 0.2)
@@ -96,6 +116,46 @@ async def test_flushed(fleet: Replicas, valkey: Valkey, desk: Desk, monkeypatch:
 
     await eventually(ended, "the session to be known again")
     await follower.until(lambda f: f.error, "its end")
+
+
+async def test_a_session_stays_known_while_others_come_and_go(
+    fleet: Replicas, valkey: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told of those at once does not put off what is told of all now and then."""
+    monkeypatch.setattr(presence, "REFRESH_SECONDS", 0.5)
+    monkeypatch.setattr(presence, "TTL_SECONDS", 2)
+    here, there = await fleet.join(valkey.url), await fleet.join(valkey.url)
+    follower = await there.follows("ada")
+    until = time.monotonic() + 3
+    while time.monotonic() < until:
+        await there.streams.open("bob").close()
+        await asyncio.sleep(0.05)
+    assert await here.fleet.presence.terminate(follower.session.id, None)
+    await follower.until(lambda f: f.error, "its end")
+
+
+async def test_recipients_that_are_followed_no_more_leave_nothing(
+    fleet: Replicas, server: Valkey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection may live for months, and see all recipients there are."""
+    lives: list[Any] = []
+
+    class Life(subscriber._Life):
+        def __init__(self, links: Links) -> None:
+            super().__init__(links)
+            lives.append(self)
+
+    monkeypatch.setattr(subscriber, "_Life", Life)
+    there = await fleet.join(server.url)
+    (life,) = lives
+    (pubsub,) = life.links.pubsubs
+    before = len(pubsub.channels) + len(pubsub.shard_channels)
+    names = [f"recipient-{number}" for number in range(50)]
+    follower = await there.follows(*names)
+    assert len(pubsub.channels) + len(pubsub.shard_channels) == before + len(names)
+    await follower.close()
+    await eventually(lambda: len(pubsub.channels) + len(pubsub.shard_channels) == before, "all to be left")
+    await eventually(lambda: not life.leaving, "nothing to be left over", 2)
 
 
 async def test_subscribers_are_killed_again_and_again(fleet: Replicas, server: Valkey, desk: Desk) -> None:

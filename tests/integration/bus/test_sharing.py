@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.desk import CODEC, Desk
 from tests.support.replicas import Replicas
-from tests.support.streams import ANYONE
+from tests.support.streams import ANYONE, Exchange
 from tests.support.valkey import Valkey
 from tests.support.waiting import eventually
 from tocsin_server.bus import summaries
@@ -115,12 +115,9 @@ async def test_nothing_is_known_while_it_is_away(cache: SummaryCache, server: Va
     await cache.put([inbox(4)], {}, 0)
 
 
-async def test_summaries_that_may_be_old_come_from_the_cache(
-    cache: SummaryCache, fleet: Replicas, desk: Desk
-) -> None:
-    streams = (await fleet.join(None)).streams
+def inboxes_of(streams: Exchange, cache: SummaryCache) -> Inboxes:
     store = streams.store
-    inboxes = Inboxes(
+    return Inboxes(
         store.writer,
         store.readers,
         store.readers,
@@ -129,6 +126,32 @@ async def test_summaries_that_may_be_old_come_from_the_cache(
         PageTokens(store.facts.cursor_key),
         cache,
     )
+
+
+async def test_what_is_cached_of_an_earlier_epoch_is_no_position_in_this_one(
+    cache: SummaryCache, fleet: Replicas, desk: Desk
+) -> None:
+    """The database may have been rewound meanwhile, and have counted up to there again."""
+    streams = (await fleet.join(None)).streams
+    inboxes = inboxes_of(streams, cache)
+    await desk.send()
+    (before,) = await inboxes.summaries(ANYONE, ("ada",), MINUTE)
+    streams.cursors.renew(b"epoch 2.")
+    (cached,) = await inboxes.summaries(ANYONE, ("ada",), MINUTE)
+    assert cached == before
+    follower = await streams.live(("ada", cached.cursor))
+    assert follower.resets() == ["INCARNATION_CHANGED"]
+    (fresh,) = await inboxes.summaries(ANYONE, ("ada",), 1)
+    assert fresh == (await inboxes.summaries(ANYONE, ("ada",), MINUTE))[0], "it replaces what there was"
+    follower = await streams.live(("ada", fresh.cursor))
+    assert follower.resets() == []
+
+
+async def test_summaries_that_may_be_old_come_from_the_cache(
+    cache: SummaryCache, fleet: Replicas, desk: Desk
+) -> None:
+    streams = (await fleet.join(None)).streams
+    inboxes = inboxes_of(streams, cache)
 
     async def unread(max_staleness: int) -> list[int]:
         found = await inboxes.summaries(ANYONE, ("ada", "nobody", "ada"), max_staleness)

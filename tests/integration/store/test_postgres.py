@@ -2,19 +2,22 @@
 
 import asyncio
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from tests.support.commands import output_of
 from tests.support.desk import Desk, key, receipt_of
 from tests.support.locks import connected, holding, waiting
 from tests.support.postgres import PostgresServer, postgres_server
+from tests.support.proxy import Proxy
 from tests.support.stores import QUOTAS, TurnedClock, on_postgres, stored
 from tests.support.waiting import eventually
 from tocsin_server.domain.commands import (
@@ -252,7 +255,8 @@ async def test_a_commit_whose_end_nobody_saw_is_refused_and_its_repeat_tells(
         session.close()
         raise psycopg.OperationalError("server closed the connection unexpectedly")
 
-    async with stored(tmp_path, clock, url=database_url) as store:
+    commits: list[Committed] = []
+    async with stored(tmp_path, clock, url=database_url, commits=commits) as store:
         desk = Desk(store, clock)
         send = desk.sending(request=key(RequestSpace.SEND, "r"))
         with monkeypatch.context() as patched:
@@ -261,7 +265,13 @@ async def test_a_commit_whose_end_nobody_saw_is_refused_and_its_repeat_tells(
         assert isinstance(refused, StorageUnavailable)
         (answer,) = await store.writer.submit((send,))
         assert answer == Answer(receipt_of(answer), replayed=committed)
-        assert (await desk.check_counts()).revision == 1
+        inbox = await desk.check_counts()
+        assert inbox.revision == 1
+        (told,) = (change for committed in commits for change in committed.changes)
+        assert isinstance(told, InboxChange)
+        assert (told.recipient, told.incarnation, told.revision) == ("ada", inbox.incarnation, 1), (
+            "nobody has heard of it before"
+        )
 
 
 async def test_a_lock_that_is_not_given_up_is_refused(
@@ -289,6 +299,49 @@ async def test_connections_lost_while_nobody_used_them_are_not_noticed(
         )
     assert (await desks[0].inbox()).revision == 1
     assert (await desks[0].send()).revision == 2
+
+
+async def test_a_server_that_answers_nothing_any_more_is_taken_for_lost(
+    tmp_path: Path, clock: TurnedClock, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something between keeps the connections open, and so no time-out of TCP's ends them."""
+    monkeypatch.setattr("tocsin_server.store.postgres.connection.ANSWER_TIMEOUT_SECONDS", 1)
+    monkeypatch.setattr("tocsin_server.store.postgres.connection.CONNECT_TIMEOUT_SECONDS", 2)
+    given = conninfo_to_dict(database_url)
+    with between(Path(str(given["host"])) / ".s.PGSQL.5432") as (loop, proxy):
+        host, port = proxy.address.split(":")
+        url = f"postgresql://{given['user']}@{host}:{port}/{given['dbname']}"
+        async with stored(tmp_path, clock, url=url) as store:
+            desk = Desk(store, clock)
+            await desk.send()
+            await desk.inbox()
+            loop.call_soon_threadsafe(proxy.blackhole)
+            async with asyncio.timeout(15):
+                reading = asyncio.create_task(desk.inbox())
+                (refused,) = await store.writer.submit((desk.sending(),))
+                assert isinstance(refused, StorageUnavailable)
+                with pytest.raises(StorageUnavailable):
+                    await reading
+            loop.call_soon_threadsafe(proxy.heal)
+            assert (await desk.send()).revision == 2
+            assert (await desk.inbox()).revision == 2
+
+
+@contextmanager
+def between(socket: Path) -> Iterator[tuple[asyncio.AbstractEventLoop, Proxy]]:
+    """A proxy before the server, on a loop of its own: opening a store keeps that of the test from running."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    proxy = Proxy(socket)
+    asyncio.run_coroutine_threadsafe(proxy.__aenter__(), loop).result()
+    try:
+        yield loop, proxy
+    finally:
+        asyncio.run_coroutine_threadsafe(proxy.__aexit__(None, None, None), loop).result()
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
 
 
 async def test_a_server_that_is_started_again_is_found_again(
@@ -405,6 +458,23 @@ async def test_the_clock_goes_with_the_databases(
         await desk.send()
         assert abs(clock.now() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000) < 10 * SECOND
         assert clock.now() < ahead
+
+
+async def test_a_clock_that_is_set_anew_does_not_move_the_time_of_the_store(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This machine's is set an hour ahead while it runs, and back again."""
+    clock = SystemClock()
+    skew = 0
+    monkeypatch.setattr(time, "time_ns", lambda: time.clock_gettime_ns(time.CLOCK_REALTIME) + skew * 1000)
+    async with stored(tmp_path, clock, url=database_url) as store:
+        desk = Desk(store, clock)
+        await desk.send()
+        for skew in (HOUR, 0, -HOUR):
+            clock.now()
+            await desk.send()
+            off = clock.now() - time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
+            assert abs(off) < 10 * SECOND, f"{off / SECOND} s by a skew of {skew / SECOND} s"
 
 
 # --- statistics -------------------------------------------------------------------------------------------------------

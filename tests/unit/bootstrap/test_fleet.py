@@ -1,11 +1,20 @@
 """What is decided about a fleet; what it does is in tests/faults/test_fleet.py."""
 
+import asyncio
+import os
+import sys
+from typing import Any
+
 import msgspec
 import pytest
 
 from tocsin_server.bootstrap.fleet import (
     FIRST_PAUSE_SECONDS,
     LONGEST_PAUSE_SECONDS,
+    FleetPlan,
+    _Place,
+    _Process,
+    _State,
     objection_to,
     pause_before_restart,
 )
@@ -52,3 +61,45 @@ def test_a_member_has_the_port_of_the_fleet_and_one_of_its_own_for_metrics(
     settings = msgspec.structs.replace(STARTED_WITH, metrics_port=metrics_port)
     found = Member(2, "0.0.0.0:4711").settings(settings)
     assert (found.listen, found.metrics_port, found.port_file) == ("0.0.0.0:4711", own, None)
+
+
+MEMBER = (sys.executable, "-c", "import os; os.write(0, b'ready\\n'); os.read(0, 1)")
+
+
+async def test_a_process_that_is_just_being_started_is_replaced_as_well(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It may have read the settings before they were changed, and nobody waits for its successor in vain."""
+    begun, go_on = asyncio.Event(), asyncio.Event()
+    start: Any = _Process.start
+
+    async def slowly(plan: FleetPlan, member: Member) -> _Process:
+        process: _Process = await start(plan, member)
+        begun.set()
+        await go_on.wait()
+        return process
+
+    monkeypatch.setattr(_Process, "start", slowly)
+    plan = FleetPlan(
+        command=MEMBER,
+        environ=os.environ,
+        size=1,
+        listen="127.0.0.1:0",
+        drain_timeout=5.0,
+        port_file=None,
+        objection=lambda: "",
+    )
+    state = _State()
+    place = _Place(plan, Member(0, "127.0.0.1:7700"), state)
+    keeping = asyncio.create_task(place.keep())
+    await begun.wait()
+    replacing = asyncio.create_task(place.replace())
+    await asyncio.sleep(0)
+    go_on.set()
+    try:
+        async with asyncio.timeout(10):
+            assert await replacing
+    finally:
+        state.stopping.set()
+        place.drain()
+        await keeping

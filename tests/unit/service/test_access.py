@@ -9,6 +9,7 @@ from joserfc import jws
 from joserfc.jwk import OctKey
 
 from tests.support.stores import QUOTAS, START, TurnedClock
+from tests.support.waiting import eventually
 from tocsin_server.domain.access import ApiKey, Principal, Scope
 from tocsin_server.domain.errors import (
     CredentialsExpired,
@@ -343,6 +344,21 @@ async def test_it_goes_on_looking_whatever_happens(world: World, monkeypatch: py
     finally:
         running.cancel()
     assert world.state() is ComponentState.OK
+
+
+async def test_a_look_that_is_not_answered_is_told_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By then everyone is refused, and it may be long until the connection is given up."""
+    await world.access.refresh()
+    monkeypatch.setattr("tocsin_server.service.access.UNCHECKED_AFTER_S", 0.1)
+    world.storage.held.clear()
+    world.elapsed += UNCHECKED_AFTER_S + 1
+    running = asyncio.create_task(world.access.run())
+    try:
+        await eventually(lambda: world.state() is ComponentState.DOWN, "it to be shown as down", 5)
+        world.storage.held.set()
+        await eventually(lambda: world.state() is ComponentState.OK, "it to be well again", 5)
+    finally:
+        running.cancel()
 
 
 async def test_verified_tokens_are_kept_in_bounds(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

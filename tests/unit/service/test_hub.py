@@ -178,6 +178,37 @@ async def test_a_hint_that_was_lost_is_found_by_comparing(streams: Exchange, des
     await follower.until(lambda f: f.revisions()[-1:] == [2], "what follows")
 
 
+@pytest.mark.parametrize("erased", [False, True])
+async def test_comparing_finds_what_came_after_a_read_that_waits_for_its_stream(
+    streams: Exchange, desk: Desk, erased: bool
+) -> None:
+    """Nobody looks a second time: what is compared while a position is read must not count as looked at."""
+    first = (await desk.send()).notification_id
+    follower = await streams.live("ada", "bob")
+    session, position = follower.session, follower.session.positions["ada"]
+    follower.stop_reading()
+    await desk.send("bob")
+    await follower.until(lambda f: f.revisions("bob") == [1], "the message under way")
+    await desk.revise(first, "Anew")
+    await desk.send("bob")
+    # One message more, with which a read begins.
+    follower.read_on()
+    follower.stop_reading()
+    await eventually(lambda: session._catch_up.has_found, "what was read to wait")
+    streams.hub.unfollow("default", position)
+    if erased:
+        await desk.erase()
+    await desk.send()
+    streams.hub.follow("default", position)
+    streams.hub.compare("default", ["ada"], await streams.store.readers.heads("default", ("ada",)))
+    follower.read_on()
+    if erased:
+        await follower.until(lambda f: f.resets() == ["INCARNATION_CHANGED"], "a reset")
+    else:
+        await follower.has(2, 3)
+    await quiet(streams, follower)
+
+
 async def test_comparing_with_the_past_changes_nothing(streams: Exchange, desk: Desk) -> None:
     """The counter row was read before the last changes came."""
     before: dict[str, Inbox] = {}

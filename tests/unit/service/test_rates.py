@@ -175,6 +175,38 @@ async def test_while_the_shared_bucket_is_away_each_replica_has_its_own() -> Non
     assert replica.taken("free") == 1_000
 
 
+async def test_a_shared_bucket_that_is_silent_lets_nobody_send_faster() -> None:
+    """Each look whether it is back takes a second, in which nothing is known but what was sent here."""
+    clock = Rates(acme=100)
+
+    class Silent(Bucket):
+        async def draw(
+            self, wanted: Mapping[str, tuple[int, int, int]]
+        ) -> dict[str, tuple[int, float]] | None:
+            if not wanted:
+                return {}
+            looked.append(clock.now)
+            answer.clear()
+            await answer.wait()
+            return None
+
+    answer = asyncio.Event()
+    looked: list[float] = []
+    replica = Replica(clock, Silent(clock))
+    running = asyncio.create_task(replica.shared.run())
+    sent = 0
+    for _ in range(100):
+        sent += replica.taken("acme")
+        for _ in range(5):
+            await asyncio.sleep(0)
+        clock.now += 0.1
+        if looked and clock.now >= looked[-1] + 1:
+            answer.set()
+    running.cancel()
+    assert len(looked) > 3
+    assert 1_000 <= sent <= 1_300, "ten seconds' worth, and what was spent before it was known to be away"
+
+
 async def test_advances_of_many_tenants_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SharedSendRates, "MAX_TENANTS", 2)
     clock = Rates(one=10, two=10, three=10)

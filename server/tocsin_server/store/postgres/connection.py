@@ -5,13 +5,15 @@ few, and each connection keeps them prepared.
 """
 
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from msgspec import json
+from psycopg.abc import PQGen
 from psycopg.conninfo import conninfo_to_dict
 
 from tocsin_server.store.sql import Blob, Cursor, Insert, Parameters, Select, Update
@@ -29,6 +31,10 @@ IDLE_TIMEOUT_SECONDS = 15
 LOST_AFTER_SECONDS = 10
 """A connection that nothing comes back on is lost after this."""
 
+ANSWER_TIMEOUT_SECONDS = STATEMENT_TIMEOUT_SECONDS + 5
+"""The server has given up a statement by then, so that a connection without its answer is lost: what is between may
+keep it open, and answer for itself whatever TCP asks."""
+
 _SETTINGS = {
     "statement_timeout": f"{STATEMENT_TIMEOUT_SECONDS}s",
     "lock_timeout": f"{LOCK_TIMEOUT_SECONDS}s",
@@ -37,6 +43,8 @@ _SETTINGS = {
     "default_transaction_isolation": r"read\ committed",
     "jit": "off",
 }
+
+Result = TypeVar("Result")
 
 _STATEMENTS_KEPT = 512
 
@@ -79,9 +87,32 @@ def options_of(url: str, *, patient: bool = False) -> dict[str, Any]:
     }
 
 
+class _Bounded(psycopg.Connection[Any]):
+    """Waits no longer for an answer than one can take to come."""
+
+    def wait(self, gen: PQGen[Result], *arguments: Any, **options: Any) -> Result:
+        """See psycopg.Connection."""
+        return super().wait(self._until_late(gen), *arguments, **options)
+
+    def _until_late(self, gen: PQGen[Result]) -> PQGen[Result]:
+        """Goes on with what is waited for, which is looked at now and then, until it has taken too long."""
+        late = time.monotonic() + ANSWER_TIMEOUT_SECONDS
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if not ready and time.monotonic() > late:
+                    self.pgconn.finish()
+                    raise psycopg.OperationalError(f"nothing was answered for {ANSWER_TIMEOUT_SECONDS} s")
+                wanted = gen.send(ready)
+        except StopIteration as done:
+            result: Result = done.value
+            return result
+
+
 def connect(options: Mapping[str, Any]) -> psycopg.Connection[Any]:
     """A connection that begins no transaction by itself. Raises psycopg.OperationalError."""
-    raw = psycopg.connect(**options, autocommit=True)
+    raw = _Bounded.connect(**options, autocommit=True)
     raw.prepared_max = _STATEMENTS_KEPT
     return raw
 
