@@ -223,6 +223,18 @@ async def test_what_comes_in_quiet_hours_goes_out_in_the_morning(house: House, c
     assert await house.timeline(result) == [EventKind.STORED]
 
 
+async def test_what_is_released_can_be_claimed_though_nothing_ever_was(
+    house: House, clock: TurnedClock
+) -> None:
+    """As after a restart in the night: both change deliveries, but not the same of them."""
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    await house.send()
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    assert list(await house.claimed_bodies()) == ["phone"]
+
+
 async def test_what_was_deferred_meets_what_is_preferred_by_then(house: House, clock: TurnedClock) -> None:
     await house.prefer(quiet=NIGHT)
     clock.time = EVENING
