@@ -194,6 +194,38 @@ async def test_a_clock_that_comes_late_still_keeps_to_the_cap(house: House, cloc
     assert all(later - earlier >= HOUR for earlier, later in pairwise(dues))
 
 
+async def test_what_is_released_together_does_not_count_twice(house: House, clock: TurnedClock) -> None:
+    """Each held a slot for the morning, which it gives back for the one that it takes then."""
+    await house.define(Throttle(ThrottleScope.CHANNEL, 2, HOUR))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    results = [await house.send() for _ in range(3)]
+    assert [len(await house.deliveries(result)) for result in results] == [1, 1, 0]
+    clock.time = MORNING + 1
+    assert await house.fire_due() == 2
+    for result in results[:2]:
+        (gone,) = await house.deliveries(result)
+        assert (gone.state, gone.claim_time) == (DeliveryState.PENDING, clock.time)
+
+
+async def test_what_went_out_counts_when_another_channel_is_released(
+    house: House, clock: TurnedClock
+) -> None:
+    both = (Channel.EMAIL, Channel.PUSH)
+    await house.define(Throttle(ThrottleScope.CHANNEL, 1, 12 * HOUR, channels=both))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    result = await house.send(replace(PUSH, channels=both))
+    assert [delivery.due_time for delivery in await house.deliveries(result)] == [EVENING, MORNING]
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    clock.time = EVENING + 12 * HOUR - 1
+    mail = replace(PUSH, channels=(Channel.EMAIL,))
+    assert await house.deliveries(await house.send(mail)) == []
+    clock.time += 1
+    assert len(await house.deliveries(await house.send(mail))) == 1
+
+
 async def test_throttles_look_at_other_categories_where_they_are_to(house: House) -> None:
     await house.define(Throttle(ThrottleScope.RECIPIENT, 2, HOUR))
     await house.define(Throttle(ThrottleScope.CATEGORY, 2, HOUR), name="news")
