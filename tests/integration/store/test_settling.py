@@ -296,6 +296,27 @@ async def test_what_was_deferred_meets_what_is_preferred_by_then(house: House, c
     assert (await house.deliveries(moved))[0].state is DeliveryState.CANCELLED
 
 
+async def test_what_was_deferred_goes_out_to_the_addresses_that_there_are_by_then(
+    house: House, clock: TurnedClock
+) -> None:
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    bell = ChannelOverride(Channel.PUSH, sound="bell")
+    result = await house.send(replace(PUSH, overrides=(bell,)))
+    await house.know(Address(Channel.PUSH, "tablet"))
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    phone, tablet = await house.deliveries(result)
+    assert (phone.address, phone.state, phone.claim_time) == ("phone", DeliveryState.SUPPRESSED, None)
+    assert (tablet.address, tablet.state, tablet.claim_time) == ("tablet", DeliveryState.PENDING, MORNING)
+    *_, event = await house.store.readers.timeline("default", result.receipt.notification_id, 100)
+    assert event.kind is EventKind.DELIVERY_SUPPRESSED
+    assert [decision.rule for decision in event.decisions] == [Rule.NO_ADDRESS], "and it is said why"
+    assert await house.fire_due() == 0
+    (body,) = (await house.claimed_bodies()).items()
+    assert body == ("tablet", ChannelBody(Channel.PUSH, sound="bell"))
+
+
 async def test_what_would_be_released_after_its_expire_time_never_waits(
     house: House, clock: TurnedClock
 ) -> None:
