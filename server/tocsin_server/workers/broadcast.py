@@ -38,7 +38,7 @@ SHARED_CHUNK_TIME: Micros = 25_000
 
 LEAST_RECIPIENTS = 50
 MOST_RECIPIENTS = 10_000
-"""Of a chunk."""
+"""Of a chunk; of a filter's, those that it is asked about."""
 
 PERSONAL_PER_CHUNK = 250
 """Recipients that are drafted one by one."""
@@ -167,9 +167,9 @@ class BroadcastWorker:
         if receipt.personal:
             command = await self._drafts.of_recipients(due, receipt, limit)
             receipt = await self._submit(replace(command, targeted=targeted))
-        elif receipt.taken == limit:
+        elif receipt.seen == limit:
             _adapt(run, receipt, self._chunk_time)
-        if not receipt.taken and not receipt.state.final:
+        if not receipt.seen and not receipt.state.final:
             # Another replica is at it.
             await asyncio.sleep(PAUSE_SECONDS)
         return not receipt.state.final
@@ -229,5 +229,5 @@ class BroadcastWorker:
 
 def _adapt(run: _Run, receipt: ChunkReceipt, chunk_time: Micros) -> None:
     """Towards as many recipients as can be had for the time of a chunk; at most twice as many as last time."""
-    wanted = receipt.taken * chunk_time // max(receipt.time, 1)
-    run.limit = min(max(wanted, LEAST_RECIPIENTS), 2 * receipt.taken, MOST_RECIPIENTS)
+    wanted = receipt.seen * chunk_time // max(receipt.time, 1)
+    run.limit = min(max(wanted, LEAST_RECIPIENTS), 2 * receipt.seen, MOST_RECIPIENTS)

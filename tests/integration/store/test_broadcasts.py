@@ -235,6 +235,22 @@ async def test_a_filter_names_recipients_as_they_were(
     assert (await station.got(broadcast)).progress.delivered == 2
 
 
+async def test_whom_a_filter_leaves_out_are_gone_through_in_chunks_too(station: Station, desk: Desk) -> None:
+    """Or one transaction would look at all there are, while every sender waits."""
+    keys = await people(desk, 120)
+    broadcast = await station.create(FilterAudience(f"recipient = {keys[-1]} OR recipient = {keys[70]}"))
+    chunk = ExpandBroadcast(tenant="default", id=broadcast.id, limit=50)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.RUNNING, 0, 50)
+    await plan(station, broadcast.id)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.RUNNING, 1, 50)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.COMPLETED, 1, 1)
+    assert (await station.got(broadcast)).progress == Progress(2, 2, 2)
+    assert await received(desk, keys) == {keys[70]: 1, keys[-1]: 1}
+
+
 async def test_a_cancelled_broadcast_stops_where_it_is(station: Station, desk: Desk) -> None:
     keys = await people(desk, 120)
     broadcast = await station.create()
