@@ -11,7 +11,7 @@ import pytest
 from tests.support.broadcasting import Station
 from tests.support.desk import Desk, receipt_of
 from tests.support.stores import START, TurnedClock, stored
-from tocsin_server.domain.audience import FilterAudience, TopicAudience
+from tocsin_server.domain.audience import FilterAudience, TopicAudience, matches, parse_filter
 from tocsin_server.domain.broadcast import BroadcastState, Progress
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
@@ -33,7 +33,7 @@ from tocsin_server.domain.ids import hash_in_id, recipient_hash
 from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule
 from tocsin_server.domain.preferences import Choice, PreferencesChange
-from tocsin_server.domain.recipient import Address
+from tocsin_server.domain.recipient import Address, Profile
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, SECOND
 from tocsin_server.service.ports import Committed
@@ -233,6 +233,26 @@ async def test_a_filter_names_recipients_as_they_were(
     await station.carry_out()
     assert await received(desk, ["a", "b", "c", "d", "new"]) == {"a": 1, "b": 1}
     assert (await station.got(broadcast)).progress.delivered == 2
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        "NOT " * 31 + "locale != pt",
+        "NOT (attributes.a = 1 AND " * 15 + "locale = pt" + ")" * 15,
+        "(attributes.a = 1 AND locale:* OR " * 31 + "attributes.a < 5" + ")" * 31,
+        "NOT (locale = de OR attributes.a != 1 AND " * 15 + "attributes.a < 5" + ")" * 15,
+    ],
+)
+async def test_a_filter_may_be_as_deep_as_it_is_accepted(station: Station, desk: Desk, filter: str) -> None:
+    keys = await people(desk, 3)
+    await desk.upsert(keys[0], attributes={"a": "1"})
+    profiles = [Profile("pt", attributes={"a": "1"}), Profile("pt"), Profile("pt")]
+    named = zip(keys, profiles, strict=True)
+    meant = [key for key, profile in named if matches(parse_filter(filter), key, profile)]
+    assert meant
+    assert (await station.delivered(FilterAudience(filter))).state is BroadcastState.COMPLETED
+    assert sorted(await received(desk, keys)) == meant
 
 
 async def test_whom_a_filter_leaves_out_are_gone_through_in_chunks_too(station: Station, desk: Desk) -> None:
