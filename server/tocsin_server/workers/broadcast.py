@@ -21,6 +21,7 @@ from tocsin_server.domain.commands import (
     ExpireEntries,
     FinishBroadcast,
     Receipt,
+    ReplanBroadcast,
     RestBroadcast,
 )
 from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, Exhausted, TocsinError, Unavailable
@@ -71,6 +72,8 @@ class _Run:
     limit: int = LEAST_RECIPIENTS
     personal: bool = False
     """The last chunk had recipients that are drafted one by one."""
+    policy_version: int | None = None
+    """Of the policy that its classes are planned by."""
     failures: int = 0
     counting: asyncio.Task[int] | None = None
     """How many the audience has, while that is not recorded."""
@@ -154,6 +157,7 @@ class BroadcastWorker:
 
     async def _expand(self, due: DueBroadcast, run: _Run) -> bool:
         broadcast = due.broadcast
+        await self._follow_policy(broadcast, run)
         targeted = self._targeted(broadcast, run)
         limit = min(run.limit, PERSONAL_PER_CHUNK) if run.personal else run.limit
         command = ExpandBroadcast(tenant=broadcast.tenant, id=broadcast.id, limit=limit, targeted=targeted)
@@ -173,6 +177,14 @@ class BroadcastWorker:
             # Another replica is at it.
             await asyncio.sleep(PAUSE_SECONDS)
         return not receipt.state.final
+
+    async def _follow_policy(self, broadcast: Broadcast, run: _Run) -> None:
+        """What was decided by a category or by the tenant's preferences as they no longer are is decided anew."""
+        version = await self._drafts.policy_version(broadcast.tenant)
+        begun = run.policy_version is not None or broadcast.state is BroadcastState.RUNNING
+        if begun and run.policy_version != version:
+            await self._submit(ReplanBroadcast(tenant=broadcast.tenant, id=broadcast.id))
+        run.policy_version = version
 
     def _targeted(self, broadcast: Broadcast, run: _Run) -> int | None:
         """How many recipients the audience has, once they are counted."""

@@ -15,6 +15,7 @@ from tocsin_server.domain.audience import FilterAudience, TopicAudience, matches
 from tocsin_server.domain.broadcast import BroadcastState, Progress
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
+    ChangeDefaultPreferences,
     ChangePreferences,
     ChangeTenant,
     Command,
@@ -36,8 +37,13 @@ from tocsin_server.domain.preferences import Choice, PreferencesChange
 from tocsin_server.domain.recipient import Address, Profile
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, SECOND
+from tocsin_server.service.facts import SendFacts
+from tocsin_server.service.policies import Policies
 from tocsin_server.service.ports import Committed
+from tocsin_server.service.status import Component
+from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.store.store import Store
+from tocsin_server.workers.broadcast import _Run
 
 
 @pytest.fixture
@@ -119,6 +125,27 @@ async def test_a_preference_that_comes_before_its_turn_is_honoured(station: Stat
     await deny(desk, keys[9])
     await station.carry_out()
     assert set(await received(desk, keys)) == set(keys[:9])
+
+
+async def test_what_the_tenant_says_before_their_turn_holds_for_the_rest(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    policies, watch = Policies(store.policies), PolicyWatch(store.policies, Component("policies", clock))
+    watch.watch(policies)
+    store.writer.listen(watch.on_commit)
+    station = Station(store, clock, facts=SendFacts(policies, store.recipients, {}))
+    keys = await people(desk, 120)
+    broadcast = await station.create()
+    (due,) = await store.broadcasts.due_broadcasts(10)
+    run = station.worker._runs[broadcast.id] = _Run()
+    while (await station.got(broadcast)).progress.processed < 50:
+        await station.worker._expand(due, run)
+    change = PreferencesChange(made=(Choice(False),))
+    await desk.submit(ChangeDefaultPreferences(tenant="default", change=change))
+    await station.carry_out()
+    assert set(await received(desk, keys)) == set(keys[:50])
+    found = await station.got(broadcast)
+    assert found.progress == Progress(120, 120, 50, suppressed={int(Rule.PREFERENCE): 70})
 
 
 async def test_whoever_comes_later_is_not_in_it(station: Station, desk: Desk, clock: TurnedClock) -> None:

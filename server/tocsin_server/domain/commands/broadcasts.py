@@ -114,6 +114,12 @@ class ExpandBroadcast(Command[ChunkReceipt], frozen=True, kw_only=True):
         return SMALL_COMMAND_BYTES + sum(each.payload_bytes for each in self.personal)
 
 
+class ReplanBroadcast(Command[None], frozen=True, kw_only=True):
+    """What a broadcast decided about its classes holds no longer: they are asked for again where they are met."""
+
+    id: bytes
+
+
 class RestBroadcast(Command[None], frozen=True, kw_only=True):
     """Nothing more is to be done for a finished broadcast: its entries have expired."""
 
