@@ -517,11 +517,28 @@ def test_links_that_run_something_are_refused(link: str) -> None:
         "<p onclick='x'>",
         "<iframe src='https://x'></iframe>",
         "<a href={{ data.name }}>x</a>",
+        "<a href=x{{ data.name }}>x</a>",
+        "<a href={% if data.yes %}{{ data.name }}{% endif %}>x</a>",
+        "<a href={% echo data.name %}>x</a>",
+        "<a title='x'\n{{ data.name }}>x</a>",
+        "<{{ data.name }}>",
+        "<scr{% if data.yes %}ipt{% endif %}>x</script>",
     ],
 )
 def test_html_that_no_mail_may_hold_is_refused(html: str) -> None:
     with pytest.raises(TemplateInvalid):
         channel(html=html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<!-- {{ data.name }} --><p {% if data.yes %}class='{{ data.name }}'{% endif %}>{{ data.name }}</p>",
+        "1 < {{ data.count }}, <b title=\"it's {{ data.name }}\">and '{{ data.name }}</b>",
+    ],
+)
+def test_what_stands_in_text_or_in_quotes_may_be_printed(html: str) -> None:
+    assert "Ada" in channel(html=html).html
 
 
 # --- locales and what a template depends on ---------------------------------------------------------------------------
