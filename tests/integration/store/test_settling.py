@@ -226,6 +226,17 @@ async def test_what_went_out_counts_when_another_channel_is_released(
     assert len(await house.deliveries(await house.send(mail))) == 1
 
 
+async def test_what_is_cancelled_while_it_waits_counts_for_nothing(house: House, clock: TurnedClock) -> None:
+    await house.define(Throttle(ThrottleScope.CATEGORY, 1, DAY))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    result = await house.send()
+    assert await house.deliveries(await house.send()) == []
+    await house.write(CancelNotifications(tenant="default", ids=(result.receipt.notification_id,)))
+    assert len(await house.deliveries(await house.send())) == 1
+    assert await house.deliveries(await house.send()) == []
+
+
 async def test_throttles_look_at_other_categories_where_they_are_to(house: House) -> None:
     await house.define(Throttle(ThrottleScope.RECIPIENT, 2, HOUR))
     await house.define(Throttle(ThrottleScope.CATEGORY, 2, HOUR), name="news")
