@@ -12,6 +12,7 @@ from tocsin_server.domain.ids import RANDOM_BITS, notification_id
 from tocsin_server.domain.notification import Channel, NotificationSpec
 from tocsin_server.domain.time import Micros
 from tocsin_server.service.drafting import BroadcastDrafts
+from tocsin_server.service.facts import SendFacts
 from tocsin_server.service.ports import Clock
 from tocsin_server.store.store import Store
 from tocsin_server.workers.broadcast import BroadcastWorker
@@ -28,6 +29,7 @@ class Station:
         clock: Clock,
         tenant: str = "default",
         providers: Mapping[Channel, str] | None = None,
+        facts: SendFacts | None = None,
     ) -> None:
         self.desk = Desk(store, clock, tenant)
         self._store = store
@@ -35,7 +37,7 @@ class Station:
         self._made = 0
         self.drafts = BroadcastDrafts(
             store.broadcasts,
-            facts_of(store, providers),
+            facts or facts_of(store, providers),
             templates_of(store, clock),
             CODEC,
             clock,

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from tocsin_server.content.expressions import Evaluate, Expressions
 from tocsin_server.content.fields import FIELD_TYPES, MAX_ELEMENTS, field_value
-from tocsin_server.content.markup import check_static
+from tocsin_server.content.markup import check_places, check_static
 from tocsin_server.content.run import Run, Unrenderable
 from tocsin_server.content.source import MAX_MARKUPS, Problem, Reader, literal, markups_in
 from tocsin_server.content.statements import RESERVED, Statements, forloop, looped
@@ -86,6 +86,8 @@ class Compiler:
         expressions = Expressions(self._names, self._aliases)
         statements = Statements(expressions, as_html=as_html)
         render = self._tried(path, lambda: statements.text(self._reader.text(source)))
+        if as_html and render is not None:
+            self._tried(path, lambda: check_places(source))
         self._note(expressions)
         return _nothing if render is None else _alone(path, render)
 

@@ -16,6 +16,10 @@ _TAG = re.compile(
     re.DOTALL,
 )
 _SCRIPT = re.compile(r"<\s*(?:script|iframe|object|embed|base)\b|<[^<>]*\son[a-z]{1,32}\s*=", re.IGNORECASE)
+_PRINTED = re.compile(r"\{\{.*?\}\}|\{%-?\s*echo\b.*?%\}", re.DOTALL)
+_UNPRINTED = re.compile(r"\{%.*?%\}", re.DOTALL)
+# What is printed in a tag, but not within the quotes of an attribute, could be an attribute of its own.
+_IN_TAG = re.compile(r"<(?:/?[A-Za-z](?:[^<>\"'\x00]|\"[^\"]*\"|'[^']*')*+)?+\x00")
 _LINK = re.compile(
     r"\b(?:href|src|action|formaction|background|poster|cite|data)\s*=\s*"
     r"(?:\"([^\"]*)\"|'([^']*)'|([^\s\"'>]+))",
@@ -44,6 +48,22 @@ def check_static(html: str) -> None:
         raise Problem(
             "scripts, frames and handlers of events are refused", html.count("\n", 0, found.start()) + 1
         )
+
+
+def check_places(html: str) -> None:
+    """Raises Problem where a body, whose markups all end, prints something in a tag without quotes around it, or holds,
+    but for what stands between, what no mail may hold."""
+    shape = _UNPRINTED.sub(
+        _lines_of, _PRINTED.sub(lambda found: f"\0{_lines_of(found)}", html.replace("\0", " "))
+    )
+    check_static(shape)
+    found = _IN_TAG.search(shape)
+    if found is not None:
+        raise Problem("a variable in an attribute stands in quotes", shape.count("\n", 0, found.end()) + 1)
+
+
+def _lines_of(found: re.Match[str]) -> str:
+    return "\n" * found[0].count("\n")
 
 
 def bad_link(html: str) -> str | None:

@@ -2,9 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from tocsin_server.content.compiling import KIND_FIELDS, Compiler, FieldError
 from tocsin_server.content.expressions import Evaluate
@@ -15,6 +13,7 @@ from tocsin_server.content.source import Problem, Reader
 from tocsin_server.domain.bodies import ChannelBody
 from tocsin_server.domain.content import Content
 from tocsin_server.domain.errors import FeatureNotBuilt, TemplateDataInvalid, TemplateInvalid, Violation
+from tocsin_server.domain.local_time import zone
 from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.template import (
     Data,
@@ -31,7 +30,6 @@ from tocsin_server.domain.value import replace
 _MAX_LINE_CHARS = 256
 _MAX_PLAIN_CHARS = 16_000
 _NO_SUCH_LOCALE = "has no body for this locale, and none for everyone"
-_UTC = ZoneInfo("UTC")
 
 _FIELDS_OF_CHANNELS = {
     Channel.EMAIL: {"subject", "text", "html", "mjml"},
@@ -117,7 +115,7 @@ class CompiledTemplate:
             raise TemplateDataInvalid([Violation("locale", _NO_SUCH_LOCALE)])
         moment = datetime.fromtimestamp(now / SECOND, UTC)
         locale = recipient.locale or body.locale
-        run = Run(_scope(data, facts, moment), locale_of(locale), _zone(recipient.time_zone), moment)
+        run = Run(_scope(data, facts, moment), locale_of(locale), zone(recipient.time_zone), moment)
         try:
             rendered = body.render(run)
         except FieldError as error:
@@ -254,12 +252,3 @@ def _scope(data: Data, facts: RenderFacts, now: datetime) -> dict[str, Any]:
         "attributes": facts.attributes,
         "now": now.isoformat(),
     }
-
-
-@lru_cache(maxsize=1_024)
-def _zone(name: str) -> ZoneInfo:
-    """UTC for a zone that there is none of."""
-    try:
-        return ZoneInfo(name) if name else _UTC
-    except (KeyError, ValueError, OSError):
-        return _UTC

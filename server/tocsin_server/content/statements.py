@@ -52,12 +52,10 @@ class Statements:
         outside = self._expressions.cost
         self._expressions.cost = 0
         statements: list[Statement] = []
-        before: Node | None = None
         for node in nodes:
-            statement = self._statement(node, before)
+            statement = self._statement(node)
             if statement is not None:
                 statements.append(statement)
-            before = node
         steps = len(statements) + self._expressions.cost
         self._expressions.cost = outside
         if len(statements) == 1:
@@ -73,11 +71,9 @@ class Statements:
 
         return block
 
-    def _statement(self, node: Node, before: Node | None) -> Statement | None:
+    def _statement(self, node: Node) -> Statement | None:
         if isinstance(node, (CommentNode, InlineCommentNode)):
             return None
-        if self._as_html and isinstance(node, OutputNode) and _ends_with(before, "="):
-            raise Problem("a variable in an attribute stands in quotes", line_of(node.token))
         compile = _COMPILERS.get(type(node))
         if compile is None:
             raise Problem("cannot be used here", line_of(node.token))
@@ -279,7 +275,3 @@ def _chosen(branches: Sequence[tuple[Evaluate, Statement]], default: Statement |
 
 def _any_of(conditions: Sequence[Evaluate]) -> Evaluate:
     return lambda run: any(condition(run) for condition in conditions)
-
-
-def _ends_with(node: Node | None, end: str) -> bool:
-    return isinstance(node, ContentNode) and node.text.rstrip().endswith(end)

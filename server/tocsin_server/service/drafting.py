@@ -47,6 +47,10 @@ class BroadcastDrafts:
         self._max_content_bytes = max_content_bytes
         self._random = Random()  # noqa: S311  # an id is no secret
 
+    async def policy_version(self, tenant: str) -> int:
+        """Which policy of a tenant is drafted by. Raises StorageUnavailable."""
+        return (await self._facts.know(tenant)).policy_version
+
     async def of_classes(self, due: DueBroadcast, ids: Sequence[int]) -> PlanClasses:
         """The drafts of classes, to be settled. Raises StorageUnavailable."""
         broadcast = due.broadcast

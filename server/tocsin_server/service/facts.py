@@ -34,6 +34,11 @@ class KnownFacts:
         self._profiles = profiles
         self._providers = providers
 
+    @property
+    def policy_version(self) -> int:
+        """Which policy of the tenant is known."""
+        return self._policy.version
+
     def of(self, category: str, recipient: str) -> Facts:
         """What a draft is made from; of a recipient that was not read, that nothing was said."""
         return self.of_any(category, self._profiles.get((self._tenant, recipient), UNKNOWN_RECIPIENT))

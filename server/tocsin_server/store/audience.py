@@ -89,28 +89,52 @@ def keep_audiences(transaction: Transaction, tenant: str, before: Sequence[Recip
 def condition_of(connection: Connection, filter: Filter) -> Condition:
     """The condition that a recipient is one that the filter names."""
     condition = Condition()
-    condition.sql = _sql(connection, filter, condition.values)
+    condition.sql = f"({_sql(connection, filter, condition.values)})"
     return condition
 
 
-def _sql(connection: Connection, filter: Filter, values: dict[str, Any]) -> str:
+def _sql(
+    connection: Connection,
+    filter: Filter,
+    values: dict[str, Any],
+    *,
+    negated: bool = False,
+    in_and: bool = False,
+) -> str:
+    """The filter, or its opposite, nested as little as can be: SQLite's parser remembers a hundred things."""
     match filter:
-        case And(operands):
-            return f"({' AND '.join(_sql(connection, each, values) for each in operands)})"
-        case Or(operands):
-            return f"({' OR '.join(_sql(connection, each, values) for each in operands)})"
         case Not(operand):
-            return f"(NOT {_sql(connection, operand, values)})"
+            return _sql(connection, operand, values, negated=not negated, in_and=in_and)
+        case And(operands) | Or(operands):
+            # No part is ever NULL, so that the opposite of an AND is the OR of the opposites. The deepest goes first:
+            # while it is read, nothing but a parenthesis is remembered of what it stands in.
+            as_and = isinstance(filter, And) is not negated
+            parts = [
+                _sql(connection, each, values, negated=negated, in_and=as_and)
+                for each in sorted(operands, key=_depth, reverse=True)
+            ]
+            joined = (" AND " if as_and else " OR ").join(parts)
+            return f"({joined})" if in_and and not as_and else joined
         case Presence(asked):
-            return f"({_column(connection, asked, values)} IS NOT NULL)"
+            return f"{_column(connection, asked, values)} IS {'' if negated else 'NOT '}NULL"
         case Comparison(asked, comparator, value):
             found = _column(connection, asked, values)
             if isinstance(value, float):
                 found = connection.number_in(found)
             # `IS TRUE`: what is not there compares to nothing.
-            negated = comparator == "!="
-            compared = f"(({found} {'=' if negated else comparator} {_place(values, value)}) IS TRUE)"
-            return f"(NOT {compared})" if negated else compared
+            unequal = comparator == "!="
+            compared = f"({found} {'=' if unequal else comparator} {_place(values, value)})"
+            return f"{compared} IS {'NOT ' if unequal is not negated else ''}TRUE"
+
+
+def _depth(filter: Filter) -> int:
+    match filter:
+        case Not(operand):
+            return _depth(operand)
+        case And(operands) | Or(operands):
+            return 1 + max(map(_depth, operands))
+        case _:
+            return 0
 
 
 def _column(connection: Connection, asked: Field, values: dict[str, Any]) -> str:

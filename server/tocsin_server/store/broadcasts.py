@@ -11,6 +11,7 @@ from tocsin_server.domain.commands import (
     CreateBroadcast,
     FinishBroadcast,
     PruneBroadcasts,
+    ReplanBroadcast,
     RestBroadcast,
     SweepReceipt,
 )
@@ -74,6 +75,8 @@ _INSERT = Insert(
 _FINISH = "UPDATE broadcasts SET state = ?, finish_time = ?, wake_time = ?, failure = ? WHERE pk = ?"
 
 _REST = "UPDATE broadcasts SET wake_time = NULL WHERE tenant = ? AND id = ?"
+
+_REPLAN = "UPDATE broadcast_classes SET valid_until = 0 WHERE tenant = ? AND broadcast_pk = ? AND current = 1"
 
 _PRUNABLE = """
     SELECT pk, tenant, start_time, finish_time FROM broadcasts
@@ -171,6 +174,15 @@ def finish_broadcasts(
 ) -> list[Broadcast | TocsinError]:
     """Stops each."""
     return [_finish(transaction, command) for command in commands]
+
+
+def replan_broadcasts(transaction: Transaction, commands: Sequence[ReplanBroadcast]) -> list[None]:
+    """Has each plan its classes anew."""
+    for command in commands:
+        row = locked_broadcast(transaction, command.tenant, command.id)
+        if row is not None:
+            transaction.connection.execute(_REPLAN, (row.tenant, row.pk))
+    return [None] * len(commands)
 
 
 def rest_broadcasts(transaction: Transaction, commands: Sequence[RestBroadcast]) -> list[None]:

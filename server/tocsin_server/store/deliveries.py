@@ -66,6 +66,11 @@ _DELETE = "DELETE FROM deliveries WHERE pk {in_keys}"
 
 _DELETE_BODIES = "DELETE FROM contents WHERE id {in_keys}"
 
+# What never goes out has interrupted nobody.
+_GIVE_BACK_SLOT = """
+    DELETE FROM throttle_slots
+    WHERE tenant = ? AND recipient = ? AND due_time = ? AND notification_id = ? AND channel = ?"""
+
 _SELECT_OF_NOTIFICATION = f"{_SELECT} WHERE tenant = ? AND notification_id = ? ORDER BY pk LIMIT ?"
 
 # A CROSS JOIN keeps SQLite to this order: by the index of claim times.
@@ -116,14 +121,22 @@ def record_deliveries(transaction: Transaction, commands: Sequence[RecordDeliver
 def close_deliveries(
     transaction: Transaction, tenant: str, ids: Sequence[bytes], close: Callable[[Delivery, Micros], Delivery]
 ) -> None:
-    """Closes what is open of notifications that have come to their end, and drops the bodies of all."""
+    """Closes what is open of notifications that have come to their end, and drops the bodies of all. The recipients'
+    inboxes are locked."""
     found = [_delivery(row) for row in transaction.connection.rows_in(_LOCK_BY_NOTIFICATION, (tenant,), ids)]
     changed: list[Delivery] = []
+    slots: set[tuple[Any, ...]] = set()
     for before in found:
+        if before.state is DeliveryState.PENDING and before.claim_time is None:
+            slots.add(
+                (tenant, before.recipient, before.due_time, before.notification_id, int(before.channel))
+            )
         after = close(before, transaction.now) if before.state in OPEN else before
         if after.state is not before.state:
             _announce(transaction, after)
         changed.append(replace(after, body_id=None))
+    for slot in sorted(slots):
+        transaction.connection.execute(_GIVE_BACK_SLOT, slot)
     _write(transaction.connection, changed)
     _drop_bodies(transaction.connection, [delivery.body_id for delivery in found])
 

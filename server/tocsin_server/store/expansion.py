@@ -49,6 +49,11 @@ _SELECT_SHARED = Select(
     "FROM broadcast_classes AS b JOIN contents AS c ON c.id = b.content_id WHERE b.pk {in_keys}",
 )
 
+# Whomever a filter leaves out costs time too, so the end of a chunk is where so many have been asked about.
+_HORIZON = """
+    SELECT recipient FROM recipients WHERE tenant = :tenant AND recipient > :after
+    ORDER BY recipient LIMIT 1 OFFSET :others"""
+
 _CLASS = "b.broadcast_pk = :pk AND b.class_id = r.class_id AND b.current = 1"
 
 _IS_SHARED = (
@@ -178,7 +183,7 @@ def _expand(transaction: Transaction, command: ExpandBroadcast) -> ChunkReceipt 
     if asked is not None:
         return asked
     taken = chunk.write()
-    return ChunkReceipt(chunk.state, taken, int((time.perf_counter() - started) * 1_000_000))
+    return ChunkReceipt(chunk.state, taken, chunk.seen, int((time.perf_counter() - started) * 1_000_000))
 
 
 def _unknown(command: ExpandBroadcast) -> BroadcastNotFound:
@@ -202,10 +207,14 @@ class _Chunk:
         self._personal: frozenset[str] = frozenset()
         self._bounded = command.upto is not None
         """Whether there may be others behind those that could be taken."""
+        self._horizon: str | None = None
+        """Up to whom all have been asked about, where there is a filter and others are behind."""
         self.state = BroadcastState.RUNNING
 
     def take(self) -> ChunkReceipt | None:
         """Takes the next ones; what is asked for before they can have their turn. Raises Overtaken."""
+        if self._row.filter is not None and not self._bounded:
+            self._look_ahead()
         locked = self._lock() if self._connection.row_locks else None
         found = self._connection.execute(self._texts.classes, self._values).fetchall()
         self._classes = [_OfClass(*each) for each in found]
@@ -245,7 +254,7 @@ class _Chunk:
                 progress = progress.after(disposition, _decode_decisions(each.decisions), each.size)
         if self._personal:
             progress = self._write_personal(progress)
-        position = self._values["upto"] if self._classes else row.position
+        position = self._horizon or (self._values["upto"] if self._classes else row.position)
         finish_time = wake_time = None
         if taken < self._command.limit and not self._bounded:
             self.state, finish_time, wake_time = BroadcastState.COMPLETED, now, wake_after(row, now)
@@ -259,8 +268,20 @@ class _Chunk:
         return taken
 
     @property
+    def seen(self) -> int:
+        """How many were gone through."""
+        return self._taken if self._horizon is None else self._command.limit
+
+    @property
     def _taken(self) -> int:
         return sum(each.size for each in self._classes)
+
+    def _look_ahead(self) -> None:
+        """Sets an end to how many a filter is asked about."""
+        found = self._connection.execute(_HORIZON, self._values).fetchone()
+        if found is not None:
+            self._horizon = self._values["upto"] = found[0]
+            self._bounded = True
 
     def _lock(self) -> int:
         """Locks the next ones, who are what they are from here on, but may cease to be meant; how many they are."""
@@ -320,6 +341,7 @@ class _Chunk:
             "after": row.position,
             "upto": LAST_KEY if self._command.upto is None else self._command.upto,
             "limit": self._command.limit,
+            "others": self._command.limit - 1,
             "now": now,
             "head": head,
             "last_id": head + b"\xff" * 8,

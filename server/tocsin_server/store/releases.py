@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import msgpack
 
-from tocsin_server.domain.delivery import DeliveryState
+from tocsin_server.domain.delivery import DeliveryState, NewDelivery
 from tocsin_server.domain.notification import (
     Channel,
     Decision,
@@ -15,9 +15,11 @@ from tocsin_server.domain.notification import (
     NotificationState,
     Outcome,
     Priority,
+    Rule,
 )
 from tocsin_server.domain.sending import Draft, Kept, Plan, PlannedDelivery
 from tocsin_server.domain.time import Micros
+from tocsin_server.store.deliveries import add_deliveries
 from tocsin_server.store.sql import Blob, Connection, Select, Update
 from tocsin_server.store.transaction import Transaction
 
@@ -46,7 +48,7 @@ _SELECT_WAITING = Select(
 )
 
 _SELECT_RELEASED = f"""
-    SELECT pk, channel, address FROM deliveries
+    SELECT pk, channel, address, body_id FROM deliveries
     WHERE tenant = ? AND notification_id = ? AND {_WAITING} AND due_time <= ? ORDER BY pk"""
 
 _UPDATE = Update("deliveries", "pk", ("state", "due_time", "claim_time", "change_time"))
@@ -69,8 +71,8 @@ def kept_spec(connection: Connection, pk: int) -> NotificationSpec | None:
     return None if packed is None else _decode_spec(packed)
 
 
-WaitingRow = tuple[int, int, str]
-"""A deferred delivery: its key, channel and address."""
+WaitingRow = tuple[int, int, str, int | None]
+"""A deferred delivery: its key, channel, address, and what it shows of its own."""
 
 
 def waiting_deliveries(connection: Connection, draft: Draft, until: Micros) -> list[WaitingRow]:
@@ -81,19 +83,49 @@ def waiting_deliveries(connection: Connection, draft: Draft, until: Micros) -> l
 def release_deliveries(
     transaction: Transaction, draft: Draft, plan: Plan, waiting: Sequence[WaitingRow]
 ) -> None:
-    """Lets out, defers or ends deliveries that were deferred, as the plan says."""
+    """Lets out, defers or ends deliveries that were deferred, as the plan says: to the addresses that there are now."""
     planned = {(each.channel, each.address): each for each in plan.deliveries}
+    elsewhere = {each.channel for each in plan.deliveries}
     expired = draft.expire_time is not None and draft.expire_time <= transaction.now
     changed: list[tuple[Any, ...]] = []
-    told: set[Channel] = set()
-    for pk, number, address in waiting:
+    told: set[tuple[Channel, DeliveryState]] = set()
+    body_ids: dict[Channel, int | None] = {}
+    for pk, number, address, body_id in waiting:
         channel = Channel(number)
-        state, due_time, claim_time = _released(transaction, planned.get((channel, address)), expired=expired)
+        body_ids[channel] = body_id
+        found = planned.pop((channel, address), None)
+        state, due_time, claim_time = _released(transaction, found, expired=expired)
         changed.append((pk, int(state), due_time, claim_time, transaction.now))
-        if claim_time is None and channel not in told:
-            told.add(channel)
-            _tell(transaction, draft, channel, state, plan.decisions)
+        if claim_time is None and (channel, state) not in told:
+            told.add((channel, state))
+            gone = found is None and channel in elsewhere
+            _tell(transaction, draft, channel, state, (_gone(channel),) if gone else plan.decisions)
     transaction.connection.update(_UPDATE, changed)
+    # The others have been made known, or active again, while it waited.
+    add_deliveries(
+        transaction,
+        [
+            NewDelivery(
+                draft.tenant,
+                draft.id,
+                draft.recipient,
+                channel,
+                address,
+                each.provider,
+                each.due_time,
+                each.deferred,
+                body_ids[channel],
+                draft.expire_time,
+            )
+            for (channel, address), each in planned.items()
+            if channel in body_ids
+        ],
+    )
+
+
+def _gone(channel: Channel) -> Decision:
+    text = "The address is not active any more."
+    return Decision(Rule.NO_ADDRESS, "recipient", "addresses", Outcome.SUPPRESSED, text, channel)
 
 
 def _released(

@@ -1,6 +1,6 @@
 """What settling needs that must be exact: slots of throttles, loaded and taken under the recipients' locks."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from tocsin_server.domain.errors import DraftOutdated
 from tocsin_server.domain.inbox import Inbox
@@ -23,7 +23,8 @@ _INSERT_SLOTS = Insert(
 )
 
 _GIVE_BACK_SLOTS = """
-    DELETE FROM throttle_slots WHERE tenant = ? AND recipient = ? AND due_time <= ? AND notification_id = ?"""
+    DELETE FROM throttle_slots
+    WHERE tenant = ? AND recipient = ? AND due_time <= ? AND notification_id = ? AND channel {in_keys}"""
 
 
 class Settling:
@@ -57,10 +58,16 @@ class Settling:
         ]
         return plan
 
-    def give_back(self, draft: Draft, until: Micros) -> None:
-        """The notification no longer holds its slots up to that time: what they were for is settled anew."""
-        place = (draft.tenant, draft.recipient, until, draft.id)
-        self._transaction.connection.execute(_GIVE_BACK_SLOTS, place)
+    def give_back(self, draft: Draft, channels: Collection[Channel], until: Micros) -> None:
+        """The notification no longer holds its slots of these channels up to that time: what they were for is settled
+        anew. What went out on others still counts."""
+        place = (draft.tenant, draft.recipient)
+        self._transaction.connection.rows_in(_GIVE_BACK_SLOTS, (*place, until, draft.id), sorted(channels))
+        self._slots[place] = [
+            slot
+            for slot in self._slots.get(place, ())
+            if slot.notification_id != draft.id or slot.channel not in channels or slot.due_time > until
+        ]
 
     def write(self) -> None:
         """Writes the slots that were taken."""

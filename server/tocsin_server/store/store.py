@@ -71,6 +71,7 @@ HANDLERS: Mapping[type[commands.Command[Any]], Handler] = {
     commands.FinishBroadcast: broadcasts.finish_broadcasts,
     commands.PlanClasses: class_plans.plan_classes,
     commands.ExpandBroadcast: expansion.expand_broadcasts,
+    commands.ReplanBroadcast: broadcasts.replan_broadcasts,
     commands.RestBroadcast: broadcasts.rest_broadcasts,
     commands.PruneBroadcasts: broadcasts.prune_broadcasts,
     commands.CreateTopic: topics.create_topics,

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tocsin_server.domain.commands import FireTimer, ShownContent, TimerKind
 from tocsin_server.domain.errors import DraftOutdated, TocsinError
 from tocsin_server.domain.inbox import Mark, Status
-from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
+from tocsin_server.domain.notification import Channel, Disposition, Event, EventKind, NotificationState
 from tocsin_server.domain.sending import Plan
 from tocsin_server.domain.value import replace
 from tocsin_server.store.entries import EntryRow, drop_contents, entries_by_id, finish_entries, write_entries
@@ -147,7 +147,7 @@ def _release(transaction: Transaction, settling: Settling, entry: EntryRow, comm
     waiting = waiting_deliveries(transaction.connection, draft, command.until)
     if not waiting:
         return
-    settling.give_back(draft, command.until)
+    settling.give_back(draft, {Channel(number) for _, number, *_ in waiting}, command.until)
     plan = settling.settle(draft, any_profile=True)
     release_deliveries(transaction, draft, plan, waiting)
     release_later(transaction, draft, plan)

@@ -21,6 +21,7 @@ from tocsin_server.domain.commands import (
     ExpireEntries,
     FinishBroadcast,
     Receipt,
+    ReplanBroadcast,
     RestBroadcast,
 )
 from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, Exhausted, TocsinError, Unavailable
@@ -38,7 +39,7 @@ SHARED_CHUNK_TIME: Micros = 25_000
 
 LEAST_RECIPIENTS = 50
 MOST_RECIPIENTS = 10_000
-"""Of a chunk."""
+"""Of a chunk; of a filter's, those that it is asked about."""
 
 PERSONAL_PER_CHUNK = 250
 """Recipients that are drafted one by one."""
@@ -71,6 +72,8 @@ class _Run:
     limit: int = LEAST_RECIPIENTS
     personal: bool = False
     """The last chunk had recipients that are drafted one by one."""
+    policy_version: int | None = None
+    """Of the policy that its classes are planned by."""
     failures: int = 0
     counting: asyncio.Task[int] | None = None
     """How many the audience has, while that is not recorded."""
@@ -154,6 +157,7 @@ class BroadcastWorker:
 
     async def _expand(self, due: DueBroadcast, run: _Run) -> bool:
         broadcast = due.broadcast
+        await self._follow_policy(broadcast, run)
         targeted = self._targeted(broadcast, run)
         limit = min(run.limit, PERSONAL_PER_CHUNK) if run.personal else run.limit
         command = ExpandBroadcast(tenant=broadcast.tenant, id=broadcast.id, limit=limit, targeted=targeted)
@@ -167,12 +171,20 @@ class BroadcastWorker:
         if receipt.personal:
             command = await self._drafts.of_recipients(due, receipt, limit)
             receipt = await self._submit(replace(command, targeted=targeted))
-        elif receipt.taken == limit:
+        elif receipt.seen == limit:
             _adapt(run, receipt, self._chunk_time)
-        if not receipt.taken and not receipt.state.final:
+        if not receipt.seen and not receipt.state.final:
             # Another replica is at it.
             await asyncio.sleep(PAUSE_SECONDS)
         return not receipt.state.final
+
+    async def _follow_policy(self, broadcast: Broadcast, run: _Run) -> None:
+        """What was decided by a category or by the tenant's preferences as they no longer are is decided anew."""
+        version = await self._drafts.policy_version(broadcast.tenant)
+        begun = run.policy_version is not None or broadcast.state is BroadcastState.RUNNING
+        if begun and run.policy_version != version:
+            await self._submit(ReplanBroadcast(tenant=broadcast.tenant, id=broadcast.id))
+        run.policy_version = version
 
     def _targeted(self, broadcast: Broadcast, run: _Run) -> int | None:
         """How many recipients the audience has, once they are counted."""
@@ -229,5 +241,5 @@ class BroadcastWorker:
 
 def _adapt(run: _Run, receipt: ChunkReceipt, chunk_time: Micros) -> None:
     """Towards as many recipients as can be had for the time of a chunk; at most twice as many as last time."""
-    wanted = receipt.taken * chunk_time // max(receipt.time, 1)
-    run.limit = min(max(wanted, LEAST_RECIPIENTS), 2 * receipt.taken, MOST_RECIPIENTS)
+    wanted = receipt.seen * chunk_time // max(receipt.time, 1)
+    run.limit = min(max(wanted, LEAST_RECIPIENTS), 2 * receipt.seen, MOST_RECIPIENTS)

@@ -11,10 +11,11 @@ import pytest
 from tests.support.broadcasting import Station
 from tests.support.desk import Desk, receipt_of
 from tests.support.stores import START, TurnedClock, stored
-from tocsin_server.domain.audience import FilterAudience, TopicAudience
+from tocsin_server.domain.audience import FilterAudience, TopicAudience, matches, parse_filter
 from tocsin_server.domain.broadcast import BroadcastState, Progress
 from tocsin_server.domain.category import Category
 from tocsin_server.domain.commands import (
+    ChangeDefaultPreferences,
     ChangePreferences,
     ChangeTenant,
     Command,
@@ -33,11 +34,16 @@ from tocsin_server.domain.ids import hash_in_id, recipient_hash
 from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule
 from tocsin_server.domain.preferences import Choice, PreferencesChange
-from tocsin_server.domain.recipient import Address
+from tocsin_server.domain.recipient import Address, Profile
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, SECOND
+from tocsin_server.service.facts import SendFacts
+from tocsin_server.service.policies import Policies
 from tocsin_server.service.ports import Committed
+from tocsin_server.service.status import Component
+from tocsin_server.service.tenant_cache import PolicyWatch
 from tocsin_server.store.store import Store
+from tocsin_server.workers.broadcast import _Run
 
 
 @pytest.fixture
@@ -119,6 +125,27 @@ async def test_a_preference_that_comes_before_its_turn_is_honoured(station: Stat
     await deny(desk, keys[9])
     await station.carry_out()
     assert set(await received(desk, keys)) == set(keys[:9])
+
+
+async def test_what_the_tenant_says_before_their_turn_holds_for_the_rest(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    policies, watch = Policies(store.policies), PolicyWatch(store.policies, Component("policies", clock))
+    watch.watch(policies)
+    store.writer.listen(watch.on_commit)
+    station = Station(store, clock, facts=SendFacts(policies, store.recipients, {}))
+    keys = await people(desk, 120)
+    broadcast = await station.create()
+    (due,) = await store.broadcasts.due_broadcasts(10)
+    run = station.worker._runs[broadcast.id] = _Run()
+    while (await station.got(broadcast)).progress.processed < 50:
+        await station.worker._expand(due, run)
+    change = PreferencesChange(made=(Choice(False),))
+    await desk.submit(ChangeDefaultPreferences(tenant="default", change=change))
+    await station.carry_out()
+    assert set(await received(desk, keys)) == set(keys[:50])
+    found = await station.got(broadcast)
+    assert found.progress == Progress(120, 120, 50, suppressed={int(Rule.PREFERENCE): 70})
 
 
 async def test_whoever_comes_later_is_not_in_it(station: Station, desk: Desk, clock: TurnedClock) -> None:
@@ -233,6 +260,42 @@ async def test_a_filter_names_recipients_as_they_were(
     await station.carry_out()
     assert await received(desk, ["a", "b", "c", "d", "new"]) == {"a": 1, "b": 1}
     assert (await station.got(broadcast)).progress.delivered == 2
+
+
+@pytest.mark.parametrize(
+    "filter",
+    [
+        "NOT " * 31 + "locale != pt",
+        "NOT (attributes.a = 1 AND " * 15 + "locale = pt" + ")" * 15,
+        "(attributes.a = 1 AND locale:* OR " * 31 + "attributes.a < 5" + ")" * 31,
+        "NOT (locale = de OR attributes.a != 1 AND " * 15 + "attributes.a < 5" + ")" * 15,
+    ],
+)
+async def test_a_filter_may_be_as_deep_as_it_is_accepted(station: Station, desk: Desk, filter: str) -> None:
+    keys = await people(desk, 3)
+    await desk.upsert(keys[0], attributes={"a": "1"})
+    profiles = [Profile("pt", attributes={"a": "1"}), Profile("pt"), Profile("pt")]
+    named = zip(keys, profiles, strict=True)
+    meant = [key for key, profile in named if matches(parse_filter(filter), key, profile)]
+    assert meant
+    assert (await station.delivered(FilterAudience(filter))).state is BroadcastState.COMPLETED
+    assert sorted(await received(desk, keys)) == meant
+
+
+async def test_whom_a_filter_leaves_out_are_gone_through_in_chunks_too(station: Station, desk: Desk) -> None:
+    """Or one transaction would look at all there are, while every sender waits."""
+    keys = await people(desk, 120)
+    broadcast = await station.create(FilterAudience(f"recipient = {keys[-1]} OR recipient = {keys[70]}"))
+    chunk = ExpandBroadcast(tenant="default", id=broadcast.id, limit=50)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.RUNNING, 0, 50)
+    await plan(station, broadcast.id)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.RUNNING, 1, 50)
+    receipt = await desk.submit(chunk)
+    assert (receipt.state, receipt.taken, receipt.seen) == (BroadcastState.COMPLETED, 1, 1)
+    assert (await station.got(broadcast)).progress == Progress(2, 2, 2)
+    assert await received(desk, keys) == {keys[70]: 1, keys[-1]: 1}
 
 
 async def test_a_cancelled_broadcast_stops_where_it_is(station: Station, desk: Desk) -> None:

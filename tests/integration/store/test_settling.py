@@ -194,6 +194,49 @@ async def test_a_clock_that_comes_late_still_keeps_to_the_cap(house: House, cloc
     assert all(later - earlier >= HOUR for earlier, later in pairwise(dues))
 
 
+async def test_what_is_released_together_does_not_count_twice(house: House, clock: TurnedClock) -> None:
+    """Each held a slot for the morning, which it gives back for the one that it takes then."""
+    await house.define(Throttle(ThrottleScope.CHANNEL, 2, HOUR))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    results = [await house.send() for _ in range(3)]
+    assert [len(await house.deliveries(result)) for result in results] == [1, 1, 0]
+    clock.time = MORNING + 1
+    assert await house.fire_due() == 2
+    for result in results[:2]:
+        (gone,) = await house.deliveries(result)
+        assert (gone.state, gone.claim_time) == (DeliveryState.PENDING, clock.time)
+
+
+async def test_what_went_out_counts_when_another_channel_is_released(
+    house: House, clock: TurnedClock
+) -> None:
+    both = (Channel.EMAIL, Channel.PUSH)
+    await house.define(Throttle(ThrottleScope.CHANNEL, 1, 12 * HOUR, channels=both))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    result = await house.send(replace(PUSH, channels=both))
+    assert [delivery.due_time for delivery in await house.deliveries(result)] == [EVENING, MORNING]
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    clock.time = EVENING + 12 * HOUR - 1
+    mail = replace(PUSH, channels=(Channel.EMAIL,))
+    assert await house.deliveries(await house.send(mail)) == []
+    clock.time += 1
+    assert len(await house.deliveries(await house.send(mail))) == 1
+
+
+async def test_what_is_cancelled_while_it_waits_counts_for_nothing(house: House, clock: TurnedClock) -> None:
+    await house.define(Throttle(ThrottleScope.CATEGORY, 1, DAY))
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    result = await house.send()
+    assert await house.deliveries(await house.send()) == []
+    await house.write(CancelNotifications(tenant="default", ids=(result.receipt.notification_id,)))
+    assert len(await house.deliveries(await house.send())) == 1
+    assert await house.deliveries(await house.send()) == []
+
+
 async def test_throttles_look_at_other_categories_where_they_are_to(house: House) -> None:
     await house.define(Throttle(ThrottleScope.RECIPIENT, 2, HOUR))
     await house.define(Throttle(ThrottleScope.CATEGORY, 2, HOUR), name="news")
@@ -223,6 +266,18 @@ async def test_what_comes_in_quiet_hours_goes_out_in_the_morning(house: House, c
     assert await house.timeline(result) == [EventKind.STORED]
 
 
+async def test_what_is_released_can_be_claimed_though_nothing_ever_was(
+    house: House, clock: TurnedClock
+) -> None:
+    """As after a restart in the night: both change deliveries, but not the same of them."""
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    await house.send()
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    assert list(await house.claimed_bodies()) == ["phone"]
+
+
 async def test_what_was_deferred_meets_what_is_preferred_by_then(house: House, clock: TurnedClock) -> None:
     await house.prefer(quiet=NIGHT)
     clock.time = EVENING
@@ -250,6 +305,27 @@ async def test_what_was_deferred_meets_what_is_preferred_by_then(house: House, c
             EventKind.DELIVERY_SUPPRESSED,
         ]
     assert (await house.deliveries(moved))[0].state is DeliveryState.CANCELLED
+
+
+async def test_what_was_deferred_goes_out_to_the_addresses_that_there_are_by_then(
+    house: House, clock: TurnedClock
+) -> None:
+    await house.prefer(quiet=NIGHT)
+    clock.time = EVENING
+    bell = ChannelOverride(Channel.PUSH, sound="bell")
+    result = await house.send(replace(PUSH, overrides=(bell,)))
+    await house.know(Address(Channel.PUSH, "tablet"))
+    clock.time = MORNING
+    assert await house.fire_due() == 1
+    phone, tablet = await house.deliveries(result)
+    assert (phone.address, phone.state, phone.claim_time) == ("phone", DeliveryState.SUPPRESSED, None)
+    assert (tablet.address, tablet.state, tablet.claim_time) == ("tablet", DeliveryState.PENDING, MORNING)
+    *_, event = await house.store.readers.timeline("default", result.receipt.notification_id, 100)
+    assert event.kind is EventKind.DELIVERY_SUPPRESSED
+    assert [decision.rule for decision in event.decisions] == [Rule.NO_ADDRESS], "and it is said why"
+    assert await house.fire_due() == 0
+    (body,) = (await house.claimed_bodies()).items()
+    assert body == ("tablet", ChannelBody(Channel.PUSH, sound="bell"))
 
 
 async def test_what_would_be_released_after_its_expire_time_never_waits(

@@ -1,5 +1,8 @@
 """What templates make of data."""
 
+import zoneinfo
+from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -235,6 +238,19 @@ def test_filters(source: str, shown: str) -> None:
 )
 def test_locales(source: str, locale: str, shown: str) -> None:
     assert text(source, locale) == shown
+
+
+def test_a_zone_is_what_it_is_everywhere_whatever_the_machine_takes_it_for(tmp_path: Path) -> None:
+    """As for quiet hours: two replicas write the same time."""
+    (tmp_path / "Pacific").mkdir()
+    utc = resources.files("tzdata.zoneinfo").joinpath("UTC").read_bytes()
+    (tmp_path / "Pacific" / "Kiritimati").write_bytes(utc)
+    before = zoneinfo.TZPATH
+    zoneinfo.reset_tzpath((str(tmp_path),))
+    try:
+        assert text("{{ '2027-07-15T01:00:00Z' | time }}", "de", zone="Pacific/Kiritimati") == "15:00"
+    finally:
+        zoneinfo.reset_tzpath(before)
 
 
 @pytest.mark.parametrize("zone", ["", "Nowhere/At-All", "../etc/passwd"])
@@ -501,11 +517,28 @@ def test_links_that_run_something_are_refused(link: str) -> None:
         "<p onclick='x'>",
         "<iframe src='https://x'></iframe>",
         "<a href={{ data.name }}>x</a>",
+        "<a href=x{{ data.name }}>x</a>",
+        "<a href={% if data.yes %}{{ data.name }}{% endif %}>x</a>",
+        "<a href={% echo data.name %}>x</a>",
+        "<a title='x'\n{{ data.name }}>x</a>",
+        "<{{ data.name }}>",
+        "<scr{% if data.yes %}ipt{% endif %}>x</script>",
     ],
 )
 def test_html_that_no_mail_may_hold_is_refused(html: str) -> None:
     with pytest.raises(TemplateInvalid):
         channel(html=html)
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<!-- {{ data.name }} --><p {% if data.yes %}class='{{ data.name }}'{% endif %}>{{ data.name }}</p>",
+        "1 < {{ data.count }}, <b title=\"it's {{ data.name }}\">and '{{ data.name }}</b>",
+    ],
+)
+def test_what_stands_in_text_or_in_quotes_may_be_printed(html: str) -> None:
+    assert "Ada" in channel(html=html).html
 
 
 # --- locales and what a template depends on ---------------------------------------------------------------------------

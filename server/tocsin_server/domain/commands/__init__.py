@@ -12,6 +12,7 @@ from tocsin_server.domain.commands.broadcasts import (
     ExpandBroadcast,
     FinishBroadcast,
     PlanClasses,
+    ReplanBroadcast,
     RestBroadcast,
 )
 from tocsin_server.domain.commands.command import (
@@ -151,6 +152,7 @@ __all__ = [
     "RecordOutcome",
     "RemoveMembers",
     "RenewIncarnation",
+    "ReplanBroadcast",
     "RequestKey",
     "RequestSpace",
     "RestBroadcast",

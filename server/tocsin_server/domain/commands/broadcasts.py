@@ -78,6 +78,9 @@ class ChunkReceipt(Value, frozen=True):
     state: BroadcastState
     taken: int = 0
     """Recipients that had their turn."""
+    seen: int = 0
+    """Recipients that were gone through: these, and whom a filter leaves out. 0: there are none, or another replica is
+    at it."""
     time: Micros = 0
     """That it took, without the commit."""
     unplanned: tuple[int, ...] = ()
@@ -97,7 +100,7 @@ class ExpandBroadcast(Command[ChunkReceipt], frozen=True, kw_only=True):
 
     id: bytes
     limit: int
-    """At most so many recipients."""
+    """At most so many recipients; for a filter, of those that it is asked about."""
     upto: str | None = None
     """And none behind this one."""
     personal: tuple[StoreNotification, ...] = ()
@@ -109,6 +112,12 @@ class ExpandBroadcast(Command[ChunkReceipt], frozen=True, kw_only=True):
     @property
     def payload_bytes(self) -> int:  # noqa: D102
         return SMALL_COMMAND_BYTES + sum(each.payload_bytes for each in self.personal)
+
+
+class ReplanBroadcast(Command[None], frozen=True, kw_only=True):
+    """What a broadcast decided about its classes holds no longer: they are asked for again where they are met."""
+
+    id: bytes
 
 
 class RestBroadcast(Command[None], frozen=True, kw_only=True):

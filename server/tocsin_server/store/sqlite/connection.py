@@ -182,7 +182,8 @@ def _update_texts(update: Update) -> tuple[str, Insert, str, str]:
     that have changed; this way it looks up those that have.
     """
     table, key, columns = update.table, update.key, ", ".join(update.columns)
-    changed = f"changed_{table}"
+    # It outlives the transaction, and others may change other columns of the same table.
+    changed = "_".join(("changed", table, *update.columns))
     return (
         f"CREATE TEMP TABLE IF NOT EXISTS {changed} ({key} INTEGER PRIMARY KEY, {columns})",
         Insert(f"temp.{changed}", (key, *update.columns)),
