@@ -13,6 +13,7 @@ from babel.numbers import NumberPattern, format_currency
 
 from tocsin_server.content.run import Run, Unrenderable
 from tocsin_server.content.values import digits_of, text, to_number, to_whole
+from tocsin_server.domain.local_time import instant, local
 
 FALLBACK_LOCALE = "en"
 
@@ -124,7 +125,12 @@ def to_moment(run: Run, value: Any) -> Moment:
         raise Unrenderable(f"a time is not in the years {_FIRST_YEAR} to {_LAST_YEAR}")
     if not isinstance(moment, dt.datetime):
         return moment
-    return moment.replace(tzinfo=run.zone) if moment.tzinfo is None else moment.astimezone(run.zone)
+    return _at_wall(run, moment) if moment.tzinfo is None else moment.astimezone(run.zone)
+
+
+def _at_wall(run: Run, moment: dt.datetime) -> dt.datetime:
+    """A wall time of the recipient's; where clocks skip it, the first after the gap."""
+    return local(instant(moment, run.zone), run.zone).replace(tzinfo=run.zone)
 
 
 def _told(run: Run, value: Any) -> Moment:
@@ -157,7 +163,7 @@ def _written(
     run.spend(_LOCALIZED_STEPS)
     wanted, moment = text(run, form), to_moment(run, value)
     if needs_time and not isinstance(moment, dt.datetime):
-        moment = dt.datetime.combine(moment, dt.time(), run.zone)
+        moment = _at_wall(run, dt.datetime.combine(moment, dt.time()))
     if wanted in _LENGTHS:
         return write(moment, wanted)
     if wanted not in run.locale.datetime_skeletons:

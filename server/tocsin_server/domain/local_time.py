@@ -42,9 +42,8 @@ def instant(local: datetime, zone: ZoneInfo) -> Micros:
     """The first instant at which clocks in the zone show this wall time, or, where they skip it, a later one."""
     wall = (local - _WALL_EPOCH) // _MICROSECOND
     before, after = _offset(local.replace(fold=0), zone), _offset(local.replace(fold=1), zone)
-    if (
-        after <= before
-    ):  # it is there once; or it repeats, and the offset before is that of its first occurrence
+    if after <= before:
+        # It is there once; or it repeats, and the offset before is that of its first occurrence.
         return wall - before
     return _end_of_gap(wall - after, wall - before, before, zone)
 

@@ -5,6 +5,7 @@ Spans are half-open: what comes exactly one window later is not in the same one.
 loaded and taken under the recipient's lock.
 """
 
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,10 @@ from tocsin_server.domain.category import Overflow, Throttle, ThrottleScope
 from tocsin_server.domain.notification import Channel, Decision, Outcome, Rule
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import Value
+
+MAX_DEFERRED = 1_000
+"""How many of a recipient's notifications one throttle keeps waiting: each that comes looks at all of them, while
+everyone else's waits."""
 
 
 class Slot(NamedTuple):
@@ -64,12 +69,13 @@ def throttle(
                 if free == at:
                     continue
                 changed = True
+                until = free if _defers(limit, taken, at) else None
                 for channel in channels:
-                    if limit.overflow is Overflow.DEFER:
-                        left[channel] = max(left[channel], free)
+                    if until is not None:
+                        left[channel] = max(left[channel], until)
                     else:
                         del left[channel]
-                    decided[limit, channel] = _decision(limit, category, channel, free)
+                    decided[limit, channel] = _decision(limit, category, channel, until)
     return Throttled(left, tuple(decided.values()))
 
 
@@ -96,21 +102,31 @@ def _counted(
     return [(concerned, sorted(earliest.values()))]
 
 
-def _decision(limit: Throttle, category: str, channel: Channel, free: Micros) -> Decision:
+def _defers(limit: Throttle, taken: Sequence[Micros], at: Micros) -> bool:
+    waiting = len(taken) - bisect_right(taken, at)
+    return limit.overflow is Overflow.DEFER and waiting < MAX_DEFERRED
+
+
+def _decision(limit: Throttle, category: str, channel: Channel, until: Micros | None) -> Decision:
     span = f"{limit.max} in {limit.window / 1_000_000:g} s"
     whose = {
         ThrottleScope.CATEGORY: "of this category",
         ThrottleScope.RECIPIENT: "of any category",
         ThrottleScope.CHANNEL: "on this channel",
     }[limit.scope]
-    deferred = limit.overflow is Overflow.DEFER
-    text = f"The recipient has had {span} {whose}" + (": kept until there is room." if deferred else ".")
+    text = f"The recipient has had {span} {whose}"
+    if until is not None:
+        text += ": kept until there is room."
+    elif limit.overflow is Overflow.DEFER:
+        text += f", and {MAX_DEFERRED:,} wait for room already."
+    else:
+        text += "."
     return Decision(
         Rule.THROTTLE,
         "category",
         f"{category}/{limit.scope.name.lower()}",
-        Outcome.DEFERRED if deferred else Outcome.SUPPRESSED,
+        Outcome.SUPPRESSED if until is None else Outcome.DEFERRED,
         text,
         channel,
-        free if deferred else None,
+        until,
     )

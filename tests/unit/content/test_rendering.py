@@ -253,6 +253,21 @@ def test_a_zone_is_what_it_is_everywhere_whatever_the_machine_takes_it_for(tmp_p
         zoneinfo.reset_tzpath(before)
 
 
+@pytest.mark.parametrize(
+    ("source", "zone", "shown"),
+    [
+        # Clocks go from 1:59 to 3:00.
+        ("{{ '2027-03-28T02:30' | time }}", "Europe/Berlin", "03:00"),
+        # They show it twice.
+        ("{{ '2027-10-31T02:30' | time }}", "Europe/Berlin", "02:30"),
+        # They are put forward at midnight, so that the day begins an hour later.
+        ("{{ '2018-11-04' | datetime: 'short' }}", "America/Sao_Paulo", "04.11.18, 01:00"),
+    ],
+)
+def test_a_time_that_clocks_skip_is_the_first_after_the_gap(source: str, zone: str, shown: str) -> None:
+    assert text(source, "de", zone=zone) == shown
+
+
 @pytest.mark.parametrize("zone", ["", "Nowhere/At-All", "../etc/passwd"])
 def test_a_zone_that_there_is_none_of_is_utc(zone: str) -> None:
     assert text("{{ '2027-07-15T12:00:00Z' | time }}", "de", zone=zone) == "12:00"

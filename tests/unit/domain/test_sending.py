@@ -338,6 +338,18 @@ def test_throttles(throttle: Throttle, slots: tuple[Slot, ...], outcome: str) ->
     assert len(plan.deliveries) == 1 + len(push), "other channels are not touched"
 
 
+@pytest.mark.parametrize(("waiting", "outcome"), [(999, Outcome.DEFERRED), (1_000, Outcome.SUPPRESSED)])
+def test_so_many_wait_behind_a_throttle(waiting: int, outcome: Outcome) -> None:
+    deferring = replace(ONE_A_DAY, overflow=Overflow.DEFER)
+    slots = [Slot(NOW + each * DAY, b"%d" % each, Channel.PUSH, "orders") for each in range(waiting + 1)]
+    plan = planned(
+        ANYWHERE, facts(category=Category("orders", throttles=(deferring,)), throttled=True), *slots
+    )
+    (decision,) = plan.decisions
+    assert decision.outcome is outcome
+    assert ("1,000 wait for room already" in decision.text) is (outcome is Outcome.SUPPRESSED)
+
+
 def test_what_bypasses_throttles_takes_no_slot() -> None:
     known = facts(category=Category("orders", throttles=(ONE_A_DAY,)), throttled=True)
     full = Slot(NOW, b"before", Channel.PUSH, "orders")

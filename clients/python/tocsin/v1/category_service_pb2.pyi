@@ -36,7 +36,9 @@ class _ThrottleScopeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Throttl
     THROTTLE_SCOPE_RECIPIENT: _ThrottleScope.ValueType  # 2
     """A recipient's notifications of any category; the throttle holds back those of this one."""
     THROTTLE_SCOPE_CHANNEL: _ThrottleScope.ValueType  # 3
-    """A recipient's deliveries on each of the throttle's channels by itself, of any category."""
+    """What goes out to a recipient on each of the throttle's channels by itself, of any category. A notification counts
+    once on a channel, to however many of the recipient's addresses it goes.
+    """
 
 class ThrottleScope(_ThrottleScope, metaclass=_ThrottleScopeEnumTypeWrapper):
     """What a throttle counts."""
@@ -48,7 +50,9 @@ THROTTLE_SCOPE_CATEGORY: ThrottleScope.ValueType  # 1
 THROTTLE_SCOPE_RECIPIENT: ThrottleScope.ValueType  # 2
 """A recipient's notifications of any category; the throttle holds back those of this one."""
 THROTTLE_SCOPE_CHANNEL: ThrottleScope.ValueType  # 3
-"""A recipient's deliveries on each of the throttle's channels by itself, of any category."""
+"""What goes out to a recipient on each of the throttle's channels by itself, of any category. A notification counts
+once on a channel, to however many of the recipient's addresses it goes.
+"""
 Global___ThrottleScope: _TypeAlias = ThrottleScope  # noqa: Y015
 
 class _ThrottleOverflow:
@@ -62,7 +66,9 @@ class _ThrottleOverflowEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Thro
     THROTTLE_OVERFLOW_DROP: _ThrottleOverflow.ValueType  # 1
     """The notification does not go out on the channel."""
     THROTTLE_OVERFLOW_DEFER: _ThrottleOverflow.ValueType  # 2
-    """It goes out on the channel as soon as there is room."""
+    """It goes out on the channel as soon as there is room. Where 1,000 of the recipient's wait for that already, as for
+    DROP.
+    """
     THROTTLE_OVERFLOW_BATCH: _ThrottleOverflow.ValueType  # 3
     """It is batched with others until there is room. Not built yet: refused with FEATURE_NOT_BUILT."""
 
@@ -74,7 +80,9 @@ THROTTLE_OVERFLOW_UNSPECIFIED: ThrottleOverflow.ValueType  # 0
 THROTTLE_OVERFLOW_DROP: ThrottleOverflow.ValueType  # 1
 """The notification does not go out on the channel."""
 THROTTLE_OVERFLOW_DEFER: ThrottleOverflow.ValueType  # 2
-"""It goes out on the channel as soon as there is room."""
+"""It goes out on the channel as soon as there is room. Where 1,000 of the recipient's wait for that already, as for
+DROP.
+"""
 THROTTLE_OVERFLOW_BATCH: ThrottleOverflow.ValueType  # 3
 """It is batched with others until there is room. Not built yet: refused with FEATURE_NOT_BUILT."""
 Global___ThrottleOverflow: _TypeAlias = ThrottleOverflow  # noqa: Y015
