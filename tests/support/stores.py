@@ -43,10 +43,11 @@ async def stored(
     quotas: Quotas = QUOTAS,
     commits: list[Committed] | None = None,
     heard: Callable[[], Collection[tuple[str, str]] | None] = lambda: None,
+    troubles: list[str] | None = None,
 ) -> AsyncIterator[Store]:
     """An open store that writes: in a file of the folder, or where the URL says.
 
-    `commits` is given what every commit announces.
+    `commits` is given what every commit announces, `troubles` what is said of storage, empty where it works.
     """
     options = StoreOptions(
         path=folder / "tocsin.db",
@@ -57,6 +58,7 @@ async def stored(
         retention=90 * DAY,
         default_quotas=quotas,
         heard=heard,
+        on_storage_error=(troubles if troubles is not None else []).append,
         max_queue_bytes=lambda tenant: quotas.max_queue_bytes,
     )
     async with open_store(options, clock) as store:

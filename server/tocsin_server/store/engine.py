@@ -64,3 +64,6 @@ class Engine(Protocol):
 
     def is_passing(self, error: BaseException) -> bool:
         """Whether the very same transaction, run again, may find what it lost a race for."""
+
+    def is_in_use(self, error: BaseException) -> bool:
+        """Whether what it needs is held by others, while storage works."""

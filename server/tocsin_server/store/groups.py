@@ -257,7 +257,9 @@ class Groups:
     def _refuse(self, group: list[Queued], error: Exception) -> None:
         refusal: TocsinError
         if self._engine.is_unavailable(error):
-            self._tell(lambda: self._on_storage_error(str(error)))
+            # Where one inbox is in use for long, the others can be written to.
+            if not isinstance(error, Overtaken) and not self._engine.is_in_use(error):
+                self._tell(lambda: self._on_storage_error(str(error)))
             refusal = StorageUnavailable(detail=str(error))
         else:
             log.error("a command failed", kind=type(group[0].command).__name__, exc_info=error)

@@ -279,13 +279,15 @@ async def test_a_lock_that_is_not_given_up_is_refused(
 ) -> None:
     url = f"{database_url}&options=-c%20application_name%3Dtocsin"
     monkeypatch.setattr("tocsin_server.store.postgres.connection._SETTINGS", {"lock_timeout": "100ms"})
-    async with stored(tmp_path, clock, url=url) as store:
+    troubles: list[str] = []
+    async with stored(tmp_path, clock, url=url, troubles=troubles) as store:
         desk = Desk(store, clock)
         await desk.send()
         async with holding(database_url, "ada"):
             (refused,) = await store.writer.submit((desk.sending(),))
         assert isinstance(refused, StorageUnavailable)
         assert (await desk.send()).revision == 2
+    assert set(troubles) == {""}, "storage works: the other inboxes can be written to"
 
 
 async def test_connections_lost_while_nobody_used_them_are_not_noticed(

@@ -16,7 +16,7 @@ from tocsin_server.store.facts import read_fact, write_epoch, write_fact
 from tocsin_server.store.founding import found
 from tocsin_server.store.migrate import migrate_up
 from tocsin_server.store.postgres.connection import PostgresConnection, connect, options_of
-from tocsin_server.store.postgres.errors import is_passing, is_unavailable, storage_errors
+from tocsin_server.store.postgres.errors import is_in_use, is_passing, is_unavailable, storage_errors
 from tocsin_server.store.postgres.writing import WritingConnection
 
 _ALONE = 0x70C5_1A
@@ -101,6 +101,10 @@ class PostgresEngine:
     def is_passing(self, error: BaseException) -> bool:
         """See `engine.Engine`."""
         return is_passing(error)
+
+    def is_in_use(self, error: BaseException) -> bool:
+        """See `engine.Engine`."""
+        return is_in_use(error)
 
 
 class PostgresSession:

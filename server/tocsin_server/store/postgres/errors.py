@@ -47,6 +47,11 @@ def is_passing(error: BaseException) -> bool:
     return isinstance(error, psycopg.errors.SerializationFailure | psycopg.errors.DeadlockDetected)
 
 
+def is_in_use(error: BaseException) -> bool:
+    """Whether others did not give up what they have locked, or were in the way again and again."""
+    return is_passing(error) or isinstance(error, psycopg.errors.LockNotAvailable)
+
+
 @contextmanager
 def storage_errors() -> Iterator[None]:
     """Turns errors that mean trouble with storage into StorageUnavailable; others pass."""

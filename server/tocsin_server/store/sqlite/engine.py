@@ -76,6 +76,10 @@ class SqliteEngine:
         """See `engine.Engine`: nobody else writes."""
         return False
 
+    def is_in_use(self, error: BaseException) -> bool:
+        """See `engine.Engine`: nobody else writes."""
+        return False
+
     def _database(self, *, read_only: bool = False) -> SqliteDatabase:
         return open_database(self._path, cache_bytes=self._cache_bytes, read_only=read_only)
 
