@@ -97,13 +97,13 @@ def test_a_call_has_a_span_and_a_duration_by_the_conventions() -> None:
 )
 def test_only_the_servers_failures_are_errors(code: grpc.StatusCode, failed: bool) -> None:
     world = World()
-    world.calls.begin(SEND, {}).end(code, RecipientNotFound(recipient="ada"))
+    world.calls.begin(SEND, {}).end(code, RecipientNotFound(recipient="grace"))
     (span,), (point,) = world.spans(), world.durations()
     assert (span.attributes or {}).get("rpc.response.status_code") == code.name
     assert (span.attributes or {}).get("error.type") == (code.name if failed else None)
     assert point.attributes.get("error.type") == (code.name if failed else None)
     assert (span.status.status_code is StatusCode.ERROR) == failed
-    assert "ada" not in span.to_json()
+    assert "grace" not in span.to_json()
 
 
 def test_a_span_goes_on_with_the_callers_trace() -> None:
