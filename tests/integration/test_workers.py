@@ -285,11 +285,11 @@ class Unreadable:
         self.refusing = False
         self.refused = 0
 
-    async def heads(self, tenant: str, recipients: Sequence[str]) -> object:
+    async def heads_of(self, inboxes: Sequence[tuple[str, str]]) -> object:
         if self.refusing:
             self.refused += 1
             raise StorageUnavailable
-        return await self._reader.heads(tenant, recipients)
+        return await self._reader.heads_of(inboxes)
 
 
 async def test_polling_finds_what_no_hint_has_told(store: Store, desk: Desk, clock: TurnedClock) -> None:

@@ -6,7 +6,7 @@ gap from storage. So a hint may be lost, doubled or late without effect on what 
 
 import asyncio
 from collections import deque
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 
 from tocsin_server.domain.inbox import BroadcastChunk, Inbox, InboxChange, InboxErased
 from tocsin_server.service.metrics import Metrics
@@ -67,25 +67,18 @@ class Hub:
         """The tenants and recipients of the inboxes that are followed; may be asked by any thread."""
         return self._followers.keys()
 
-    def followed(self) -> dict[str, list[str]]:
-        """The recipients that are followed, by tenant."""
-        by_tenant: dict[str, list[str]] = {}
-        for tenant, recipient in self._followers:
-            by_tenant.setdefault(tenant, []).append(recipient)
-        return by_tenant
-
     @property
     def backlog(self) -> int:
         """How much is still to be offered, as MOST_WAITING counts it."""
         return self._waiting_weight
 
-    def compare(self, tenant: str, recipients: Sequence[str], heads: Mapping[str, Inbox]) -> None:
+    def compare(self, inboxes: Iterable[tuple[str, str]], heads: Mapping[tuple[str, str], Inbox]) -> None:
         """Has sessions read what they lack, as counter rows from storage show it."""
         # They may show what waits here, which needs no reading.
         self._hand_out_down_to(0)
-        for recipient in recipients:
-            for position in self._followers.get((tenant, recipient), ()):
-                position.session.compare(position, heads.get(recipient))
+        for key in inboxes:
+            for position in self._followers.get(key, ()):
+                position.session.compare(position, heads.get(key))
 
     def __call__(self, committed: Committed) -> None:
         """Offers what a transaction changed; a `ports.CommitListener`."""

@@ -85,6 +85,8 @@ _CHANGES = _entries_in(
         ) AS sized WHERE before < :max_bytes"""
 )
 
+_HEADS_OF = Select(("tenant", *SELECT_INBOXES.columns), "FROM inboxes WHERE (tenant, recipient) {in_pairs}")
+
 _POSITIONS = """
     SELECT consumer, recipient, incarnation, filter, revision, update_time FROM consumer_positions
     WHERE tenant = ? AND consumer = ? AND recipient {in_keys}"""
@@ -130,6 +132,16 @@ class Readers:
             with connection.snapshot():
                 rows = connection.select_in(SELECT_INBOXES, (tenant,), recipients)
             return {row[0]: inbox_of(tenant, row) for row in rows}
+
+        return await self._pool.run(read)
+
+    async def heads_of(self, inboxes: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Inbox]:
+        """See `ports.InboxReader`."""
+
+        def read(connection: Connection) -> dict[tuple[str, str], Inbox]:
+            with connection.snapshot():
+                rows = connection.select_pairs(_HEADS_OF, inboxes)
+            return {(tenant, row[0]): inbox_of(tenant, row) for tenant, *row in rows}
 
         return await self._pool.run(read)
 

@@ -4,6 +4,7 @@ Texts keep to what SQLite and Postgres both understand, with `?` or `:name` for 
 their own, statements with keys hold a marker:
 
     {in_keys}      is one of the keys
+    {in_pairs}     are one of the pairs of keys
     {for_update}   the rows that are read are locked until the transaction ends
     {for_share}    they are not removed until then
     {skip_locked}  so are these, without those that another transaction has locked
@@ -101,6 +102,9 @@ class Connection(Protocol):
         self, select: Select, fixed: Sequence[Any], keys: Sequence[Any], after: Sequence[Any] = (), /
     ) -> list[Any]:
         """All rows of a query whose `{in_keys}` stands after the `fixed` parameters and before those in `after`."""
+
+    def select_pairs(self, select: Select, pairs: Sequence[tuple[Any, Any]], /) -> list[Any]:
+        """All rows of a query that has `{in_pairs}`, of texts, and no other parameters."""
 
     def rows_in(self, sql: str, fixed: Sequence[Any], keys: Sequence[Any], /) -> list[Any]:
         """Runs a statement whose `{in_keys}` stands after the `fixed` parameters; its rows, if it has any."""

@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 
 from tocsin_server.domain.errors import StorageUnavailable
@@ -37,7 +36,7 @@ class PollWorker:
         self._reader = reader
         self._shortest_interval = shortest_interval
         self._healthy = healthy
-        self._doubted: defaultdict[str, set[str]] = defaultdict(set)
+        self._doubted: set[tuple[str, str]] = set()
         self._wake = asyncio.Event()
 
     @property
@@ -52,13 +51,11 @@ class PollWorker:
 
     def missed(self, tenant: str, recipients: Sequence[str]) -> None:
         """Hints of these may have been lost: they are looked at soon. Cheap, and gathered with others."""
-        self._doubted[tenant].update(recipients)
-        self._wake.set()
+        self._doubt((tenant, recipient) for recipient in recipients)
 
     def missed_all(self) -> None:
         """Hints of anybody may have been lost."""
-        for tenant, recipients in self._hub.followed().items():
-            self.missed(tenant, recipients)
+        self._doubt(self._hub.inboxes)
 
     def hurry(self) -> None:
         """Whether hints come has changed, and so has the interval."""
@@ -83,24 +80,26 @@ class PollWorker:
 
     async def poll(self) -> None:
         """Looks at every inbox that is followed. Raises StorageUnavailable."""
-        await self._compare(self._hub.followed())
+        await self._compare(list(self._hub.inboxes))
+
+    def _doubt(self, inboxes: Iterable[tuple[str, str]]) -> None:
+        self._doubted.update(inboxes)
+        self._wake.set()
 
     async def _look(self) -> None:
         """At what is in doubt. What cannot be read stays in doubt, and is tried again."""
-        doubted, self._doubted = self._doubted, defaultdict(set)
+        doubted, self._doubted = self._doubted, set()
         try:
-            await self._compare({tenant: list(recipients) for tenant, recipients in doubted.items()})
+            await self._compare(list(doubted))
         except StorageUnavailable:
-            for tenant, recipients in doubted.items():
-                self._doubted[tenant] |= recipients
+            self._doubted |= doubted
             await asyncio.sleep(self.interval_when(healthy=False) / SECOND)
             self._wake.set()
 
-    async def _compare(self, followed: Mapping[str, Sequence[str]]) -> None:
-        for tenant, recipients in followed.items():
-            for start in range(0, len(recipients), INBOXES_PER_READ):
-                chunk = recipients[start : start + INBOXES_PER_READ]
-                heads = await self._reader.heads(tenant, chunk)
-                for turn in range(0, len(chunk), INBOXES_PER_TURN):
-                    self._hub.compare(tenant, chunk[turn : turn + INBOXES_PER_TURN], heads)
-                    await asyncio.sleep(0)
+    async def _compare(self, inboxes: Sequence[tuple[str, str]]) -> None:
+        for start in range(0, len(inboxes), INBOXES_PER_READ):
+            chunk = inboxes[start : start + INBOXES_PER_READ]
+            heads = await self._reader.heads_of(chunk)
+            for turn in range(0, len(chunk), INBOXES_PER_TURN):
+                self._hub.compare(chunk[turn : turn + INBOXES_PER_TURN], heads)
+                await asyncio.sleep(0)

@@ -77,6 +77,7 @@ async def entries(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
 
 async def summaries(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:
     await store.readers.heads("default", ("ada", "bob", "cleo"))
+    await store.readers.heads_of((("default", "ada"), ("default", "bob"), ("other", "cleo")))
 
 
 async def positions(desk: Desk, store: Store, ids: tuple[bytes, ...]) -> None:

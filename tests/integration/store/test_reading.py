@@ -111,6 +111,18 @@ async def test_heads_of_very_many(desk: Desk, store: Store) -> None:
     assert await store.readers.heads("default", ()) == {}
 
 
+async def test_heads_of_many_tenants(desk: Desk, store: Store) -> None:
+    for name in ("ada", "zoe"):
+        await desk.send(name)
+    asked = [("default", "ada"), *((f"t{number}", "ada") for number in range(3_000)), ("default", "zoe")]
+    found = await store.readers.heads_of(asked)
+    assert found == {
+        ("default", name): inbox
+        for name, inbox in (await store.readers.heads("default", ("ada", "zoe"))).items()
+    }
+    assert await store.readers.heads_of(()) == {}
+
+
 # --- entries ----------------------------------------------------------------------------------------------------------
 
 

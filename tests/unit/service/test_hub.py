@@ -83,11 +83,9 @@ async def test_the_bus_hears_of_first_and_last_followers(
 async def test_who_follows(streams: Exchange) -> None:
     first, second = await streams.live("ada", "bob"), await streams.live("ada")
     assert streams.hub.followed_count == 2
-    assert {tenant: sorted(names) for tenant, names in streams.hub.followed().items()} == {
-        "default": ["ada", "bob"]
-    }
+    assert set(streams.hub.inboxes) == {("default", "ada"), ("default", "bob")}
     await first.close()
-    assert streams.hub.followed() == {"default": ["ada"]}
+    assert set(streams.hub.inboxes) == {("default", "ada")}
     await second.close()
     assert streams.hub.followed_count == 0
 
@@ -170,8 +168,8 @@ async def test_a_hint_that_was_lost_is_found_by_comparing(streams: Exchange, des
     for each in (follower, unborn):
         for position in each.session.positions.values():
             streams.hub.follow("default", position)
-    heads = await streams.store.readers.heads("default", ("ada", "bob"))
-    streams.hub.compare("default", ["ada", "bob", "nobody"], heads)
+    inboxes = [("default", "ada"), ("default", "bob"), ("default", "nobody")]
+    streams.hub.compare(inboxes, await streams.store.readers.heads_of(inboxes))
     await unborn.has(1, recipient="bob")
     await follower.until(lambda f: f.resets() == ["INCARNATION_CHANGED"], "a reset")
     await desk.send()
@@ -200,7 +198,7 @@ async def test_comparing_finds_what_came_after_a_read_that_waits_for_its_stream(
         await desk.erase()
     await desk.send()
     streams.hub.follow("default", position)
-    streams.hub.compare("default", ["ada"], await streams.store.readers.heads("default", ("ada",)))
+    streams.hub.compare([("default", "ada")], await streams.store.readers.heads_of([("default", "ada")]))
     follower.read_on()
     if erased:
         await follower.until(lambda f: f.resets() == ["INCARNATION_CHANGED"], "a reset")
@@ -211,14 +209,14 @@ async def test_comparing_finds_what_came_after_a_read_that_waits_for_its_stream(
 
 async def test_comparing_with_the_past_changes_nothing(streams: Exchange, desk: Desk) -> None:
     """The counter row was read before the last changes came."""
-    before: dict[str, Inbox] = {}
+    before: dict[tuple[str, str], Inbox] = {}
     follower = await streams.live("ada")
     await desk.send()
-    middle = await streams.store.readers.heads("default", ("ada",))
+    middle = await streams.store.readers.heads_of([("default", "ada")])
     await desk.send()
     await follower.has(1, 2)
     for heads in (before, middle):
-        streams.hub.compare("default", ["ada"], heads)
+        streams.hub.compare([("default", "ada")], heads)
         await quiet(streams, follower)
     assert (follower.revisions(), follower.resets()) == ([1, 2], [])
 
@@ -318,7 +316,8 @@ async def test_a_counter_row_is_compared_with_what_was_offered(streams: Exchange
     """Else what waits to be offered would be read from storage too."""
     last = 3 * OFFERS_PER_TURN
     streams.hub.offer(changes(1, last))
-    streams.hub.compare("default", ["ada"], {"ada": Inbox("default", "ada", b"i" * 8, last)})
+    ada = ("default", "ada")
+    streams.hub.compare([ada], {ada: Inbox(*ada, b"i" * 8, last)})
     assert listener.compared == [(last, last)]
 
 

@@ -37,6 +37,9 @@ class InboxReader(Protocol):
     async def heads(self, tenant: str, recipients: Sequence[str]) -> dict[str, Inbox]:
         """The counter rows of those that exist, in one snapshot."""
 
+    async def heads_of(self, inboxes: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Inbox]:
+        """The same for inboxes of any tenants, by tenant and recipient, with one read for all."""
+
     async def changes(self, tenant: str, wanted: Sequence[Wanted], max_bytes: int) -> ChangesPage:
         """Changes in revision order, recipient by recipient in the order asked, in one snapshot, in their latest state.
 

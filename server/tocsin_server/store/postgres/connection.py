@@ -57,6 +57,7 @@ _STALE_TABLES = """
 
 _MARKERS = {
     "{in_keys}": "= ANY(?)",
+    "{in_pairs}": "IN (SELECT * FROM unnest(?::text[], ?::text[]))",
     "{for_update}": "FOR UPDATE",
     "{for_share}": "FOR KEY SHARE",
     "{skip_locked}": "FOR UPDATE SKIP LOCKED",
@@ -152,6 +153,13 @@ class PostgresConnection:
         if not keys:
             return []
         return self.execute(_select_text(select), (*fixed, list(keys), *after)).fetchall()
+
+    def select_pairs(self, select: Select, pairs: Sequence[tuple[Any, Any]], /) -> list[Any]:
+        """See `sql.Connection`."""
+        if not pairs:
+            return []
+        firsts, seconds = zip(*pairs, strict=True)
+        return self.execute(_select_text(select), (list(firsts), list(seconds))).fetchall()
 
     def rows_in(self, sql: str, fixed: Sequence[Any], keys: Sequence[Any], /) -> list[Any]:
         """See `sql.Connection`."""

@@ -48,6 +48,15 @@ class SqliteConnection(sqlite3.Connection):
             rows += _decoded(select, gathered)
         return rows
 
+    def select_pairs(self, select: Select, pairs: Sequence[tuple[Any, Any]], /) -> list[Any]:
+        """See `sql.Connection`."""
+        rows: list[Any] = []
+        for chunk in _chunks(pairs):
+            text = _with_keys(_gathered_text(select), len(chunk))
+            (gathered,) = self.execute(text, [key for pair in chunk for key in pair]).fetchone()
+            rows += _decoded(select, gathered)
+        return rows
+
     def rows_in(self, sql: str, fixed: Sequence[Any], keys: Sequence[Any], /) -> list[Any]:
         """See `sql.Connection`."""
         rows: list[Any] = []
@@ -146,6 +155,8 @@ def _blob_places(select: Select) -> tuple[int, ...]:
 def _with_keys(sql: str, count: int) -> str:
     markers: Mapping[str, str] = {
         "{in_keys}": f"IN ({', '.join('?' * count)})",
+        # With the bare VALUES it would look through the whole table.
+        "{in_pairs}": f"IN (SELECT * FROM (VALUES {', '.join(['(?, ?)'] * count)}))",
         "{for_update}": "",
         "{for_share}": "",
         "{skip_locked}": "",
