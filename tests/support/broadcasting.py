@@ -35,10 +35,11 @@ class Station:
         self._store = store
         self._clock = clock
         self._made = 0
+        self.templates = templates_of(store, clock)
         self.drafts = BroadcastDrafts(
             store.broadcasts,
             facts or facts_of(store, providers),
-            templates_of(store, clock),
+            self.templates,
             CODEC,
             clock,
             1 << 20,

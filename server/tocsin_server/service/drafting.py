@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from random import Random
 
+from tocsin_server.domain.broadcast import Broadcast
 from tocsin_server.domain.commands import (
     ChunkReceipt,
     ClassDraft,
@@ -27,6 +28,10 @@ _DRAFTS_AT_ONE_GO = 32
 """A few milliseconds of work, after which other calls have their turn."""
 
 
+Basis = tuple[int, int]
+"""The versions of a tenant's policy and of a template."""
+
+
 class BroadcastDrafts:
     """Drafts as Send does, from the same facts."""
 
@@ -47,9 +52,11 @@ class BroadcastDrafts:
         self._max_content_bytes = max_content_bytes
         self._random = Random()  # noqa: S311  # an id is no secret
 
-    async def policy_version(self, tenant: str) -> int:
-        """Which policy of a tenant is drafted by. Raises StorageUnavailable."""
-        return (await self._facts.know(tenant)).policy_version
+    async def basis(self, broadcast: Broadcast) -> Basis:
+        """What its classes are drafted by now. Raises StorageUnavailable."""
+        known, ref = await self._facts.know(broadcast.tenant), broadcast.spec.template
+        template = 0 if ref is None else await self._templates.version(broadcast.tenant, ref)
+        return known.policy_version, template
 
     async def of_classes(self, due: DueBroadcast, ids: Sequence[int]) -> PlanClasses:
         """The drafts of classes, to be settled. Raises StorageUnavailable."""

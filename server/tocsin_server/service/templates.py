@@ -172,6 +172,13 @@ class Templates:
         rendered = await self.rendered(tenant, spec.template, facts, now, "notification.template.")
         return ShownContent(rendered.content, rendered.bodies)
 
+    async def version(self, tenant: str, ref: TemplateRef) -> int:
+        """The number of the version that is rendered; 0: there is none. Raises StorageUnavailable."""
+        try:
+            return (await self._cache.find(tenant, ref.name, ref.version))[0]
+        except (TemplateNotFound, TemplateVersionNotFound):
+            return 0
+
     async def depends(self, tenant: str, ref: TemplateRef, locale: str) -> tuple[bool, bool]:
         """Whether what a locale's recipients are shown depends on who they are, and on their time zone.
 

@@ -28,7 +28,7 @@ from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, Exhau
 from tocsin_server.domain.ids import format_id
 from tocsin_server.domain.time import SECOND, Micros
 from tocsin_server.domain.value import replace
-from tocsin_server.service.drafting import BroadcastDrafts
+from tocsin_server.service.drafting import Basis, BroadcastDrafts
 from tocsin_server.service.ports import BroadcastReader, Clock, Committed, DueBroadcast, Writer
 
 CHUNK_TIME: Micros = 3_000
@@ -72,8 +72,8 @@ class _Run:
     limit: int = LEAST_RECIPIENTS
     personal: bool = False
     """The last chunk had recipients that are drafted one by one."""
-    policy_version: int | None = None
-    """Of the policy that its classes are planned by."""
+    basis: Basis | None = None
+    """What its classes are planned by."""
     failures: int = 0
     counting: asyncio.Task[int] | None = None
     """How many the audience has, while that is not recorded."""
@@ -157,7 +157,7 @@ class BroadcastWorker:
 
     async def _expand(self, due: DueBroadcast, run: _Run) -> bool:
         broadcast = due.broadcast
-        await self._follow_policy(broadcast, run)
+        await self._follow_basis(broadcast, run)
         targeted = self._targeted(broadcast, run)
         limit = min(run.limit, PERSONAL_PER_CHUNK) if run.personal else run.limit
         command = ExpandBroadcast(tenant=broadcast.tenant, id=broadcast.id, limit=limit, targeted=targeted)
@@ -178,13 +178,14 @@ class BroadcastWorker:
             await asyncio.sleep(PAUSE_SECONDS)
         return not receipt.state.final
 
-    async def _follow_policy(self, broadcast: Broadcast, run: _Run) -> None:
-        """What was decided by a category or by the tenant's preferences as they no longer are is decided anew."""
-        version = await self._drafts.policy_version(broadcast.tenant)
-        begun = run.policy_version is not None or broadcast.state is BroadcastState.RUNNING
-        if begun and run.policy_version != version:
+    async def _follow_basis(self, broadcast: Broadcast, run: _Run) -> None:
+        """What was decided by a category or by the tenant's preferences as they no longer are is decided anew; so is
+        what another version of the template shows."""
+        basis = await self._drafts.basis(broadcast)
+        begun = run.basis is not None or broadcast.state is BroadcastState.RUNNING
+        if begun and run.basis != basis:
             await self._submit(ReplanBroadcast(tenant=broadcast.tenant, id=broadcast.id))
-        run.policy_version = version
+        run.basis = basis
 
     def _targeted(self, broadcast: Broadcast, run: _Run) -> int | None:
         """How many recipients the audience has, once they are counted."""

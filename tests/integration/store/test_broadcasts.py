@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.support.broadcasting import Station
-from tests.support.desk import Desk, receipt_of
+from tests.support.desk import CODEC, Desk, receipt_of
 from tests.support.stores import START, TurnedClock, stored
+from tests.support.streams import ANYONE
 from tocsin_server.domain.audience import FilterAudience, TopicAudience, matches, parse_filter
 from tocsin_server.domain.broadcast import BroadcastState, Progress
 from tocsin_server.domain.category import Category
@@ -29,12 +30,14 @@ from tocsin_server.domain.commands import (
     PruneBroadcasts,
     UpsertCategory,
 )
+from tocsin_server.domain.content import Content, SimpleContent
 from tocsin_server.domain.errors import BroadcastFinal, BroadcastNotFound, TocsinError
 from tocsin_server.domain.ids import hash_in_id, recipient_hash
 from tocsin_server.domain.inbox import InboxChange, Status
-from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule
+from tocsin_server.domain.notification import Channel, EventKind, NotificationSpec, Rule, TemplateRef
 from tocsin_server.domain.preferences import Choice, PreferencesChange
 from tocsin_server.domain.recipient import Address, Profile
+from tocsin_server.domain.template import TemplateBody, TemplateDefinition
 from tocsin_server.domain.tenant import Quotas, TenantState
 from tocsin_server.domain.time import DAY, HOUR, SECOND
 from tocsin_server.service.facts import SendFacts
@@ -146,6 +149,31 @@ async def test_what_the_tenant_says_before_their_turn_holds_for_the_rest(
     assert set(await received(desk, keys)) == set(keys[:50])
     found = await station.got(broadcast)
     assert found.progress == Progress(120, 120, 50, suppressed={int(Rule.PREFERENCE): 70})
+
+
+async def test_a_version_that_is_activated_before_their_turn_is_what_the_rest_are_shown(
+    station: Station, desk: Desk, store: Store
+) -> None:
+    async def activate(text: str) -> None:
+        body = TemplateBody("", Content(SimpleContent(text)))
+        await station.templates.create_version(
+            ANYONE, "", "greeting", TemplateDefinition((body,)), activate=True
+        )
+
+    keys = await people(desk, 120)
+    await activate("Old")
+    spec = NotificationSpec("", "orders", template=TemplateRef("greeting"))
+    broadcast = await station.create(spec=spec, text=None)
+    (due,) = await store.broadcasts.due_broadcasts(10)
+    run = station.worker._runs[broadcast.id] = _Run()
+    while (await station.got(broadcast)).progress.processed < 50:
+        await station.worker._expand(due, run)
+    await activate("New")
+    await station.carry_out()
+    shown = [
+        CODEC.content(entry.content or b"").fallback_text for key in keys for entry in await desk.entries(key)
+    ]
+    assert shown == ["Old"] * 50 + ["New"] * 70
 
 
 async def test_whoever_comes_later_is_not_in_it(station: Station, desk: Desk, clock: TurnedClock) -> None:
