@@ -111,6 +111,7 @@ class Dispatch:
         command = RecordDelivery(
             tenant=delivery.tenant,
             pk=delivery.pk,
+            notification_id=delivery.notification_id,
             fence=delivery.fence,
             attempted=attempted,
             jitter=jitter,

@@ -100,18 +100,19 @@ def claim_deliveries(transaction: Transaction, commands: Sequence[ClaimDeliverie
 def record_deliveries(transaction: Transaction, commands: Sequence[RecordDelivery]) -> list[RecordOutcome]:
     """Records each in turn: of two for one claim the first counts."""
     rows = transaction.connection.rows_in(_LOCK_BY_PK, (), [command.pk for command in commands])
-    known = {delivery.pk: delivery for delivery in map(_delivery, rows)}
+    # The embedded engine gives the key of a row that is gone to another's.
+    known = {(delivery.pk, delivery.notification_id): delivery for delivery in map(_delivery, rows)}
     changed: dict[int, Delivery] = {}
     outcomes: list[RecordOutcome] = []
     for command in commands:
-        before = known.get(command.pk)
+        before = known.get((command.pk, command.notification_id))
         if before is None or before.state is not DeliveryState.CLAIMED:
             outcomes.append(RecordOutcome.CLOSED)
         elif before.fence != command.fence:
             outcomes.append(RecordOutcome.OVERTAKEN)
         else:
             after = recorded(before, command.attempted, RETRIES, transaction.now, command.jitter)
-            known[command.pk] = changed[command.pk] = after
+            known[command.pk, command.notification_id] = changed[command.pk] = after
             _announce(transaction, after)
             outcomes.append(RecordOutcome.RECORDED)
     _write(transaction.connection, changed.values())

@@ -46,9 +46,7 @@ def acknowledge_positions(
 def renew_incarnations(transaction: Transaction, commands: Sequence[RenewIncarnation]) -> list[None]:
     """A cursor of this incarnation ahead of the counter proves that the store was rewound."""
     for command in commands:
-        inbox = transaction.inbox(command.tenant, command.recipient)
-        if inbox and inbox.incarnation == command.incarnation and inbox.revision < command.revision:
-            transaction.moved(replace(inbox, incarnation=secrets.token_bytes(8)))
+        _renew_if_ahead(transaction, command.tenant, command.recipient, command.incarnation, command.revision)
     return [None] * len(commands)
 
 
@@ -64,6 +62,9 @@ def probe(transaction: Transaction, commands: Sequence[Probe]) -> list[None]:
 
 def _acknowledge(transaction: Transaction, command: AcknowledgePositions) -> AcknowledgeReceipt:
     transaction.lock_inboxes((command.tenant, position.recipient) for position in command.positions)
+    for position in command.positions:
+        recipient, incarnation = position.recipient, position.incarnation
+        _renew_if_ahead(transaction, command.tenant, recipient, incarnation, position.revision)
     highest: dict[tuple[str, str, bytes], ConsumerPosition] = {}
     for position in command.positions:
         if not _is_current(transaction, command.tenant, position):
@@ -88,6 +89,14 @@ def _acknowledge(transaction: Transaction, command: AcknowledgePositions) -> Ack
             for position in command.positions
         )
     )
+
+
+def _renew_if_ahead(
+    transaction: Transaction, tenant: str, recipient: str, incarnation: bytes, revision: int
+) -> None:
+    inbox = transaction.inbox(tenant, recipient)
+    if inbox and inbox.incarnation == incarnation and inbox.revision < revision:
+        transaction.moved(replace(inbox, incarnation=secrets.token_bytes(8)))
 
 
 def _is_current(transaction: Transaction, tenant: str, position: ConsumerPosition) -> bool:

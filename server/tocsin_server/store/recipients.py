@@ -82,8 +82,6 @@ _SELECT_PREFERENCES = Select(
 # What never entered the inbox first, then in revision order: each chunk moves the inbox's floor, as pruning does.
 _ERASED_NEXT = f"tenant = ? AND recipient = ? ORDER BY revision LIMIT {ENTRIES_PER_TRANSACTION}"
 
-_DELETE_EVENTS = "DELETE FROM events WHERE tenant = ? AND notification_id {in_keys}"
-
 _DELETE_RECIPIENT = (
     "DELETE FROM consumer_positions WHERE tenant = ? AND recipient = ?",
     "DELETE FROM requests WHERE tenant = ? AND recipient = ?",
@@ -225,7 +223,6 @@ def _erase(transaction: Transaction, command: EraseRecipient) -> EraseReceipt | 
     connection = transaction.connection
     entries = entries_where(connection, _ERASED_NEXT, place)
     remove_notifications(connection, command.tenant, entries)
-    connection.rows_in(_DELETE_EVENTS, (command.tenant,), [entry.id for entry in entries])
     scheduled = sum(entry.state == NotificationState.SCHEDULED for entry in entries)
     transaction.usage.take_pending(command.tenant, -scheduled)
     erased = command.erased_before + len(entries)

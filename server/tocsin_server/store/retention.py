@@ -82,14 +82,12 @@ def prune_history(transaction: Transaction, commands: Sequence[PruneHistory]) ->
 
 
 def remove_notifications(connection: Connection, tenant: str, entries: Sequence[EntryRow]) -> None:
-    """Removes a tenant's notifications with all that hangs on them but events, which have an age of their own."""
+    """Removes a tenant's notifications with all that hangs on them: what is left of one, nobody finds to erase it."""
+    ids = [entry.id for entry in entries]
     drop_contents(connection, entries)
     connection.rows_in("DELETE FROM notifications WHERE pk {in_keys}", (), [entry.pk for entry in entries])
-    connection.rows_in(
-        "DELETE FROM timers WHERE tenant = ? AND notification_id {in_keys}",
-        (tenant,),
-        [entry.id for entry in entries],
-    )
+    connection.rows_in("DELETE FROM timers WHERE tenant = ? AND notification_id {in_keys}", (tenant,), ids)
+    connection.rows_in("DELETE FROM events WHERE tenant = ? AND notification_id {in_keys}", (tenant,), ids)
     remove_deliveries(connection, tenant, [entry.id for entry in entries if entry.has_deliveries])
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from tocsin_server.domain.commands import FireTimer, ShownContent, TimerKind
+from tocsin_server.domain.commands import FireTimer, ShownContent, Timer, TimerKind
 from tocsin_server.domain.errors import DraftOutdated, TocsinError
 from tocsin_server.domain.inbox import Mark, Status
 from tocsin_server.domain.notification import Channel, Disposition, Event, EventKind, NotificationState
@@ -14,6 +14,9 @@ from tocsin_server.store.releases import kept_spec, release_deliveries, waiting_
 from tocsin_server.store.sends import announce_entry, expire_time_of, release_later, send_out
 from tocsin_server.store.settling import Settling, is_current
 from tocsin_server.store.transaction import Transaction
+
+# The embedded engine gives the key of a row that is gone to another: what was read of the one is not the other.
+_SELECT = "SELECT pk, tenant, kind, due_time, recipient, notification_id FROM timers WHERE pk {in_keys}"
 
 # Of what another replica is deleting, nothing is waited for: it takes effect there.
 _DELETE = """
@@ -31,13 +34,16 @@ def fire_timers(transaction: Transaction, commands: Sequence[FireTimer]) -> list
     """
     transaction.lock_inboxes((command.timer.tenant, command.timer.recipient) for command in commands)
     outdated = {command.timer.id for command in commands if _is_outdated(transaction, command)}
-    ids = [command.timer.id for command in commands if command.timer.id not in outdated]
+    timers = [command.timer for command in commands if command.timer.id not in outdated]
+    rows = transaction.connection.rows_in(_SELECT, (), [timer.id for timer in timers])
+    there = {Timer(pk, tenant, TimerKind(kind), *rest) for pk, tenant, kind, *rest in rows}
+    ids = [timer.id for timer in timers if timer in there]
     unfired = {id for (id,) in transaction.connection.rows_in(_DELETE, (), ids)}
     settling = Settling(transaction, (command.draft for command in commands if command.draft is not None))
     fired: list[bool | TocsinError] = []
     for command in commands:
         timer = command.timer
-        if timer.id not in unfired:
+        if timer not in there or timer.id not in unfired:
             fired.append(DraftOutdated() if timer.id in outdated else False)
             continue
         # At once, so that a timer that is in this run twice takes effect only once.

@@ -225,6 +225,7 @@ class DeliverWorker:
         command = RecordDelivery(
             tenant=delivery.tenant,
             pk=delivery.pk,
+            notification_id=delivery.notification_id,
             fence=delivery.fence,
             attempted=attempted,
             jitter=random.random(),  # noqa: S311  # spreads retries, no secret

@@ -338,6 +338,21 @@ async def test_deliveries_go_with_their_recipient(desk: Desk, dispatch: Dispatch
     assert await content_count(store) == 2
 
 
+async def test_a_result_of_a_delivery_that_is_gone_is_no_others(
+    desk: Desk, dispatch: Dispatch, store: Store
+) -> None:
+    """It may come when its key has been given to another, that is claimed as often."""
+    await dispatch.plan(START)
+    (gone,) = await dispatch.claim()
+    await desk.erase()
+    other = await dispatch.plan(START, recipient="bob")
+    (theirs,) = await dispatch.claim()
+    assert await dispatch.record(gone.delivery, Bounced("No such address.")) is RecordOutcome.CLOSED
+    assert await states(store, other) == [DeliveryState.CLAIMED]
+    assert await dispatch.record(theirs.delivery) is RecordOutcome.RECORDED
+    assert await states(store, other) == [DeliveryState.SENT]
+
+
 async def test_deliveries_go_with_their_tenant(
     make_desk: MakeDesk, desk: Desk, store: Store, clock: TurnedClock
 ) -> None:

@@ -118,6 +118,21 @@ async def test_an_incarnation_is_renewed_only_where_it_must_be(
     assert [change.incarnation for change in commits[-1].changes] == [after.incarnation] * renewed
 
 
+async def test_a_position_ahead_of_the_counter_is_of_what_was_lost(
+    desk: Desk, store: Store, commits: list[Committed]
+) -> None:
+    """The store was set back. Were it recorded, its consumer would miss what gets these revisions next."""
+    await desk.send_many(3)
+    before = await desk.inbox()
+    assert await desk.acknowledge(before, 4) is None
+    after = await desk.inbox()
+    assert after.incarnation != before.incarnation
+    assert [change.incarnation for change in commits[-1].changes] == [after.incarnation]
+    assert await store.readers.positions("default", "app", ("ada",)) == []
+    assert await desk.acknowledge(before, 3) is None
+    assert await desk.acknowledge(after, 3) == 3
+
+
 async def test_nobody_has_no_incarnation(desk: Desk) -> None:
     await desk.submit(RenewIncarnation(tenant="default", recipient="nobody", incarnation=FOREIGN, revision=1))
 

@@ -17,7 +17,7 @@ from tocsin_server.domain.commands import (
     RequestSpace,
 )
 from tocsin_server.domain.errors import RecipientNotFound
-from tocsin_server.domain.inbox import Counts, InboxErased, Mark, Status
+from tocsin_server.domain.inbox import Counts, InboxErased, InteractionKind, Mark, Status
 from tocsin_server.domain.notification import EventKind, NotificationState
 from tocsin_server.domain.time import DAY, HOUR, MINUTE, Micros
 from tocsin_server.service.ports import Committed
@@ -243,6 +243,18 @@ async def test_erasure_leaves_nothing(
     inbox = await desk.check_counts()
     assert inbox.incarnation != before.incarnation
     assert (inbox.revision, inbox.floor) == (1, 0)
+
+
+async def test_erasure_leaves_nothing_of_what_was_pruned_before(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    """Only by its notification is it known whose a step is, and steps tell what was answered."""
+    id = (await desk.send()).notification_id
+    await desk.interact(id, InteractionKind.CLICKED, action_id="approve")
+    await desk.cancel(id)
+    assert await desk.prune(clock.time + 1) == 1
+    await desk.erase()
+    assert await store.readers.timeline("default", id, 9) == []
 
 
 async def test_a_large_inbox_is_erased_in_chunks(desk: Desk, clock: TurnedClock) -> None:

@@ -7,7 +7,7 @@ import pytest
 from tests.support.contents import simple
 from tests.support.desk import Desk
 from tests.support.stores import QUOTAS, START, TurnedClock
-from tocsin_server.domain.commands import ByIds, ChangeTenant, ShownContent, TimerKind
+from tocsin_server.domain.commands import Answer, ByIds, ChangeTenant, ShownContent, TimerKind
 from tocsin_server.domain.errors import QuotaExceeded
 from tocsin_server.domain.inbox import Counts, InboxChange, Mark, Status
 from tocsin_server.domain.notification import Disposition, EventKind, NotificationState, TemplateRef
@@ -62,6 +62,24 @@ async def test_one_timer_fired_by_several_takes_effect_once(
     assert (await desk.check_counts()).revision == 3
     # Each has got a timer that will expire it.
     assert await desk.timer_count() == 3
+
+
+async def test_a_timer_that_is_gone_takes_no_other_with_it(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    """What was read of it may come when its key has been given to another."""
+    await desk.send(deliver_time=START + HOUR)
+    clock.time += HOUR
+    read = await desk.firing()
+    await desk.erase()
+    await desk.send("bob", deliver_time=clock.time + HOUR)
+    (answer,) = await store.writer.submit(read)
+    assert isinstance(answer, Answer)
+    assert not answer.receipt
+    assert await desk.timer_count() == 1
+    clock.time += HOUR
+    assert await desk.fire_due() == 1
+    assert (await desk.check_counts("bob")).revision == 1
 
 
 async def test_a_cancelled_send_stays_cancelled(desk: Desk, store: Store, clock: TurnedClock) -> None:

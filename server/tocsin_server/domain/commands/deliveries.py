@@ -53,6 +53,7 @@ class RecordDelivery(Command[RecordOutcome], frozen=True, kw_only=True):
     """Records what came of a call, for the claim with this fencing token."""
 
     pk: int
+    notification_id: bytes
     fence: int
     attempted: Attempted
     jitter: float

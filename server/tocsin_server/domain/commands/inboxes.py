@@ -80,7 +80,10 @@ class AcknowledgeReceipt(Value, frozen=True):
 
 
 class AcknowledgePositions(Command[AcknowledgeReceipt], frozen=True, kw_only=True):
-    """Records positions; the highest revision of an incarnation and filter wins."""
+    """Records positions; the highest revision of an incarnation and filter wins.
+
+    One that the inbox is still behind was given out before a rewind: its incarnation is renewed instead.
+    """
 
     positions: tuple[ConsumerPosition, ...]
 

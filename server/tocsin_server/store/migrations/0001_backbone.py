@@ -156,8 +156,8 @@ TABLES = {
     ),
     "events": Table(
         "every step of a notification's life but live pushes",
-        "`event_retention` has passed",
-        ("PruneHistory", "EraseRecipient", "EraseTenant"),
+        "`event_retention` has passed, or its notification is removed",
+        ("PruneHistory", "PruneInboxes", "EraseRecipient", "EraseTenant"),
         """
             CREATE TABLE events (
                 pk {rising},
