@@ -280,7 +280,7 @@ class Session:
 
     def erased(self, position: Position, incarnation: bytes) -> None:
         """An inbox of the recipient's is gone: whatever comes next is another one."""
-        if not position.placed:
+        if not position.placed or position.incarnation is None:
             # What is being read about it may be of before.
             position.generation += 1
         elif position.incarnation == incarnation:

@@ -350,6 +350,41 @@ async def test_erasure_between_the_check_of_a_cursor_and_the_reading(
         assert follower.resets() == ["INCARNATION_CHANGED"]
 
 
+class Overtaken:
+    """Reads, and has something happen between the reading of changes and their arrival."""
+
+    def __init__(self, reader: InboxReader) -> None:
+        self._reader = reader
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reader, name)
+
+    async def changes(self, tenant: str, wanted: Sequence[Wanted], max_bytes: int) -> ChangesPage:
+        page = await self._reader.changes(tenant, wanted, max_bytes)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return page
+
+
+async def test_what_was_read_of_an_inbox_that_is_erased_by_then_is_not_sent(
+    opened_store: Store, turned_clock: TurnedClock
+) -> None:
+    """Also where the stream did not know yet that there was one."""
+    reader = Overtaken(opened_store.readers)
+    async with exchange(opened_store, turned_clock, reader=reader) as streams:  # type: ignore[arg-type]
+        desk = streams.desk
+        follower = await streams.live("ada", start=Start.BEGINNING)
+        reader.meanwhile = desk.erase
+        await desk.send(text="erased")
+        await eventually(lambda: reader.meanwhile is None, "the reading")
+        await streams.settled(follower)
+        await desk.send(text="anew")
+        await follower.until(lambda f: "anew" in f.texts(), "what is sent to the new inbox")
+        assert follower.texts() == ["anew"]
+
+
 class Held:
     """A reader of inboxes that tells heads only when it is let go."""
 
