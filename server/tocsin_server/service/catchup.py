@@ -10,7 +10,7 @@ from typing import Any
 
 from tocsin_server.domain.cursor import filter_digest
 from tocsin_server.domain.entry import ChangesPage, StoredEntry, Wanted
-from tocsin_server.domain.errors import CursorExpired, IncarnationChanged, StorageUnavailable
+from tocsin_server.domain.errors import CursorExpired, IncarnationChanged, QueueFull, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox
 from tocsin_server.service.credit import Credit
 from tocsin_server.service.cursors import Cursors
@@ -18,9 +18,9 @@ from tocsin_server.service.placing import Placement, Placing, Subscription
 from tocsin_server.service.ports import Codec, InboxReader
 from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
+from tocsin_server.service.submitting import STORAGE_RETRY_SECONDS
 
 POSITIONS_PER_READ = 1_000
-STORAGE_RETRY_SECONDS = 0.5
 
 Found = Callable[[], list[bytes]]
 """Applies what a read has found to the positions as they are then; the events to send."""
@@ -160,7 +160,7 @@ class CatchUp:
         asked = [(position.recipient, position.cursor, position.reset) for position in batch]
         try:
             placements = await self._placing.place(self._subscription, asked)
-        except StorageUnavailable:
+        except (StorageUnavailable, QueueFull):
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
             return list
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ from tests.support.waiting import eventually
 from tocsin_server.domain.commands import ByIds, RenewIncarnation
 from tocsin_server.domain.cursor import UNFILTERED, filter_digest
 from tocsin_server.domain.entry import ChangesPage, ConsumerPosition, Wanted
-from tocsin_server.domain.errors import SessionTerminated
+from tocsin_server.domain.errors import SessionTerminated, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox, Mark
 from tocsin_server.domain.time import HOUR
 from tocsin_server.service.placing import Placing, Start, Subscription
-from tocsin_server.service.ports import InboxReader
+from tocsin_server.service.ports import InboxReader, Writer
 from tocsin_server.store.store import Store
 
 # --- without a position -----------------------------------------------------------------------------------------------
@@ -191,6 +192,37 @@ async def test_a_rewound_inbox_is_made_anew_for_everybody(streams: Exchange, des
     other = await streams.live(("ada", behind))
     assert follower.resets() == other.resets() == ["INCARNATION_CHANGED"]
     assert streams.cursors.open("default", "ada", follower.cursors["ada"]).incarnation == renewed.incarnation
+
+
+class Refusing:
+    """A writer that has trouble with storage at first."""
+
+    def __init__(self, writer: Writer, refusals: int) -> None:
+        self._writer = writer
+        self.refusals = refusals
+
+    async def submit(self, commands: Sequence[Any], **options: Any) -> list[Any]:
+        if self.refusals:
+            self.refusals -= 1
+            return [StorageUnavailable() for _ in commands]
+        return await self._writer.submit(commands, **options)
+
+
+async def test_a_rewound_inbox_is_made_anew_before_anybody_goes_on(
+    opened_store: Store, streams: Exchange, desk: Desk
+) -> None:
+    """Else it would count up to cursors that stand for what it has lost, and skip in silence."""
+    await desk.send_many(3)
+    before = await desk.inbox()
+    ahead = streams.cursors.token("default", "ada", before.incarnation, 5)
+    placing = Placing(opened_store.readers, Refusing(opened_store.writer, 1), streams.cursors)  # type: ignore[arg-type]
+    subscription = Subscription("default", "", (), Start.NOW)
+    with pytest.raises(StorageUnavailable):
+        await placing.place(subscription, [("ada", ahead, "")])
+    (placed,) = await placing.place(subscription, [("ada", ahead, "")])
+    assert placed.reset == "INCARNATION_CHANGED"
+    assert placed.inbox is not None
+    assert placed.inbox.incarnation != before.incarnation
 
 
 # --- what happens while it is followed --------------------------------------------------------------------------------
