@@ -32,6 +32,7 @@ from tocsin_server.service.placing import Placing, Start, Subscription
 from tocsin_server.service.ports import Clock, Codec, InboxReader, SessionInfo, Writer
 from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
+from tocsin_server.service.submitting import taken
 from tocsin_server.service.tracing import Tracing, link_deliveries
 
 LISTED_RECIPIENTS = 10
@@ -161,7 +162,8 @@ class Session:
     async def acknowledge(self, positions: Sequence[tuple[str, str]]) -> None:
         """Acknowledges (recipient, cursor): frees credit, and records the positions of a named consumer.
 
-        A cursor that is not one of the stream's resets its recipient.
+        A cursor that is not one of the stream's resets its recipient. While storage is away it waits: nobody is told
+        whether a position was recorded.
         """
         recorded: list[ConsumerPosition] = []
         consumer, filter = self.options.consumer, filter_digest(self.options.categories)
@@ -181,7 +183,7 @@ class Session:
             )
         if consumer and recorded:
             command = AcknowledgePositions(tenant=self._tenant, positions=tuple(recorded))
-            await self._parts.writer.submit((command,))
+            await taken(self._parts.writer, command)
 
     def grant(self, max_in_flight: int) -> None:
         """New credit; 0: no bound."""

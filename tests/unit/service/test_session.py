@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,17 @@ from tests.support.stores import START, TurnedClock, stored
 from tests.support.streams import ANYONE, Exchange, Follower, exchange
 from tests.support.waiting import eventually
 from tocsin_server.domain.access import END_USER_SCOPES, Principal
-from tocsin_server.domain.commands import ByIds
-from tocsin_server.domain.errors import ServerDraining, SessionTerminated, StorageUnavailable, TooManyStreams
+from tocsin_server.domain.commands import ByIds, Command
+from tocsin_server.domain.errors import (
+    QueueFull,
+    ServerDraining,
+    SessionTerminated,
+    StorageUnavailable,
+    TooManyStreams,
+)
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, Mark
 from tocsin_server.domain.time import MINUTE, SECOND
+from tocsin_server.service import submitting
 from tocsin_server.service.placing import Start
 from tocsin_server.service.position import Position
 from tocsin_server.store.store import Store
@@ -431,6 +440,27 @@ async def test_a_stream_outlives_trouble_with_storage(tmp_path: Path, turned_clo
             reader.faltering = False
             await follower.has(1, 2, 3, 4)
             assert follower.error is None
+
+
+async def test_what_a_gateway_acknowledges_outlives_trouble_with_storage(
+    opened_store: Store, streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not answered, and so would not say it again."""
+    follower = await streams.live("ada", consumer="app")
+    await desk.send_many(3)
+    await follower.has(1, 2, 3)
+    submit = opened_store.writer.submit
+    refused = [QueueFull(), StorageUnavailable()]
+
+    async def falter(commands: Sequence[Command[Any]], **options: Any) -> list[Any]:
+        return [refused.pop() for _ in commands] if refused else await submit(commands, **options)
+
+    monkeypatch.setattr(opened_store.writer, "submit", falter)
+    monkeypatch.setattr(submitting, "STORAGE_RETRY_SECONDS", 0.01)
+    await follower.session.acknowledge([("ada", follower.cursors["ada"])])
+    (position,) = await opened_store.readers.positions("default", "app", ["ada"])
+    assert position.revision == 3
+    assert follower.error is None
 
 
 class Faltering:
