@@ -39,6 +39,10 @@ LISTED_RECIPIENTS = 10
 """So many of a session's recipients are named where sessions are listed."""
 
 
+MOST_UNTOLD = 10_000
+"""Of recipients that start anew or are left out. Whoever has more of them and does not read it is not listened to."""
+
+
 class SessionKind(IntEnum):
     """The call that opened a session; numbered as in the contract."""
 
@@ -132,6 +136,7 @@ class Session:
         )
         self._summary_timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._told = asyncio.Event()
         self._end: TocsinError | None = None
         self._closed = False
 
@@ -145,7 +150,7 @@ class Session:
                 self._remove({known})
             refusal = self._refusal(recipient)
             if refusal:
-                self._catch_up.resets.append(self._parts.codec.reset_event(recipient, refusal, "", ""))
+                self._catch_up.refuse(recipient, refusal)
                 continue
             encoded = self._parts.codec.recipient(recipient)
             position = self.positions[recipient] = Position(self, recipient, encoded, cursor)
@@ -153,6 +158,12 @@ class Session:
             self._parts.hub.follow(self._tenant, position)
             self._catch_up.add(position)
         self._wake()
+
+    async def told(self) -> None:
+        """Waits while there are too many resets that the caller has not taken yet."""
+        while self._catch_up.reset_count > MOST_UNTOLD:
+            self._told.clear()
+            await self._told.wait()
 
     def remove(self, recipients: Sequence[str]) -> None:
         """Follows them no more."""
@@ -323,11 +334,18 @@ class Session:
         if self._end is not None:
             raise self._end
         now = self._parts.clock.now()
+        events = self._catch_up.take_resets()
+        self._told.set()
+        if self._catch_up.reset_count:
+            self._live.traces = self._catch_up.traces = []
+            self.sent_count += len(events)
+            return b"".join(events)
         # What was read from storage follows on all that has gathered, and so must not overtake it.
-        events = self._live.take(now, whole=self._catch_up.has_found)
-        stored = self._catch_up.take()
-        self.sent_count += len(events) + len(stored)
-        events += stored
+        events += self._live.take(now, whole=self._catch_up.has_found)
+        events += self._catch_up.take()
+        # Of those that were placed just now, of whom nothing has gathered yet.
+        events += self._catch_up.take_resets()
+        self.sent_count += len(events)
         events += self._reports.take(time.monotonic(), now)
         # The next read goes on while this message is being written.
         self._catch_up.start_reading()

@@ -16,6 +16,7 @@ from tocsin_server.domain.entry import ChangesPage, ConsumerPosition, Wanted
 from tocsin_server.domain.errors import SessionTerminated, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox, Mark
 from tocsin_server.domain.time import HOUR
+from tocsin_server.service import catchup
 from tocsin_server.service.placing import Placing, Start, Subscription
 from tocsin_server.service.ports import InboxReader, Writer
 from tocsin_server.store.store import Store
@@ -192,6 +193,31 @@ async def test_a_rewound_inbox_is_made_anew_for_everybody(streams: Exchange, des
     other = await streams.live(("ada", behind))
     assert follower.resets() == other.resets() == ["INCARNATION_CHANGED"]
     assert streams.cursors.open("default", "ada", follower.cursors["ada"]).incarnation == renewed.incarnation
+
+
+async def test_a_reset_comes_before_what_is_sent_after_it(streams: Exchange, desk: Desk) -> None:
+    """Whoever forgets at a reset what it knows would forget that too."""
+    await desk.send()
+    follower = streams.open(("ada", "forged"))
+    follower.stop_reading()
+    await follower.until(lambda f: f.messages, "the first message")
+    await desk.send()
+    follower.read_on()
+    await follower.has(2)
+    assert [event.WhichOneof("event") for event in follower.events[:2]] == ["reset", "notification"]
+
+
+async def test_many_resets_are_several_messages(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway may have a hundred thousand recipients that all start anew: more than clients take at once."""
+    monkeypatch.setattr(catchup, "POSITIONS_PER_READ", 2)
+    names = [f"r{number}" for number in range(9)]
+    follower = await streams.live(*((name, "forged") for name in names))
+    await follower.until(lambda f: all(f.resets(name) for name in names), "all resets")
+    assert [len(f) for f in map(follower.resets, names)] == [1] * 9
+    most = max(sum(event.HasField("reset") for event in message.events) for message in follower.messages)
+    assert most == 2
 
 
 class Refusing:

@@ -23,7 +23,7 @@ from tocsin_server.domain.errors import (
 )
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, Mark
 from tocsin_server.domain.time import MINUTE, SECOND
-from tocsin_server.service import submitting
+from tocsin_server.service import session, submitting
 from tocsin_server.service.placing import Start
 from tocsin_server.service.position import Position
 from tocsin_server.store.store import Store
@@ -185,6 +185,27 @@ async def test_too_many_recipients_are_left_out_one_by_one(streams: Exchange, de
     await desk.send("cleo")
     await follower.has(2, recipient="cleo")
     assert follower.revisions("bob") == []
+
+
+async def test_whoever_does_not_read_what_it_is_told_is_not_listened_to(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it asks for in vain is kept until it reads it, and so must have an end."""
+    monkeypatch.setattr(session, "MOST_UNTOLD", 3)
+    limited = Principal("default", "key", ANYONE.scopes, recipients=("a*",))
+    follower = await streams.live("ada", principal=limited)
+    follower.stop_reading()
+    await desk.send()
+    await follower.has(1)
+    follower.session.add([(name, "") for name in ("bob", "cleo", "dan")])
+    await asyncio.wait_for(follower.session.told(), 5)
+    follower.session.add([("eve", "")])
+    telling = asyncio.create_task(follower.session.told())
+    await asyncio.sleep(0.05)
+    assert not telling.done()
+    follower.read_on()
+    await asyncio.wait_for(telling, 5)
+    await follower.until(lambda f: f.resets("eve"), "the last reset")
 
 
 # --- expiry -----------------------------------------------------------------------------------------------------------
