@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -144,6 +144,8 @@ class Session:
 
     def add(self, positions: Sequence[tuple[str, str]]) -> None:
         """Follows (recipient, cursor), from where the options say without a cursor; a known recipient starts anew."""
+        # All at once: each time all that has gathered is gone through.
+        self._remove({self.positions[recipient] for recipient, _ in positions if recipient in self.positions})
         for recipient, cursor in positions:
             known = self.positions.get(recipient)
             if known is not None:
@@ -177,6 +179,7 @@ class Session:
         whether a position was recorded.
         """
         recorded: list[ConsumerPosition] = []
+        refused: dict[str, str] = {}
         consumer, filter = self.options.consumer, filter_digest(self.options.categories)
         for recipient, token in positions:
             if self._refusal_of(recipient):
@@ -186,12 +189,13 @@ class Session:
                 if cursor.filter != filter:
                     raise CursorMismatch
             except (CursorInvalid, CursorMismatch) as error:
-                self._restart(recipient, error.reason)
+                refused[recipient] = error.reason
                 continue
             self._free_credit(recipient, cursor)
             recorded.append(
                 ConsumerPosition(consumer, recipient, cursor.incarnation, cursor.filter, cursor.revision)
             )
+        self._restart(refused)
         if consumer and recorded:
             command = AcknowledgePositions(tenant=self._tenant, positions=tuple(recorded))
             await taken(self._parts.writer, command)
@@ -297,7 +301,7 @@ class Session:
             # What is being read about it may be of before.
             position.generation += 1
         elif position.incarnation == incarnation:
-            self._start_anew(position, IncarnationChanged.reason)
+            self._start_anew({position: IncarnationChanged.reason})
         self._wake()
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -380,15 +384,15 @@ class Session:
         self._parts.metrics.catch_ups += not position.behind
         self._catch_up.fall_behind(position)
 
-    def _start_anew(self, position: Position, reason: str) -> None:
-        self._live.forget({position})
-        self._catch_up.start_anew(position, reason)
+    def _start_anew(self, reasons: Mapping[Position, str]) -> None:
+        self._live.forget(reasons.keys())
+        for position, reason in reasons.items():
+            self._catch_up.start_anew(position, reason)
 
-    def _restart(self, recipient: str, reason: str) -> None:
-        position = self.positions.get(recipient)
-        if position is not None and position.placed:
-            self._start_anew(position, reason)
-            self._wake()
+    def _restart(self, reasons: Mapping[str, str]) -> None:
+        found = {self.positions[each]: reason for each, reason in reasons.items() if each in self.positions}
+        self._start_anew({position: reason for position, reason in found.items() if position.placed})
+        self._wake()
 
     def _free_credit(self, recipient: str, cursor: Cursor) -> None:
         """What an older incarnation used is free already."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tocsin_server.domain.errors import (
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, Mark
 from tocsin_server.domain.time import MINUTE, SECOND
 from tocsin_server.service import session, submitting
+from tocsin_server.service.live import LiveBuffer
 from tocsin_server.service.placing import Start
 from tocsin_server.service.position import Position
 from tocsin_server.store.store import Store
@@ -169,6 +170,27 @@ async def test_a_known_recipient_that_is_added_starts_anew(streams: Exchange, de
     await follower.has(3, 4)
     assert follower.resets() == []
     assert len(follower.session.positions) == 1
+
+
+async def test_many_that_start_anew_are_one_look_at_what_has_gathered(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand of them, a look each, kept the event loop for seconds."""
+    names = ("ada", "bob", "cleo")
+    follower = await streams.live(*names)
+    forget, looks = LiveBuffer.forget, list[set[str]]()
+
+    def counted(buffer: LiveBuffer, positions: Set[Position]) -> None:
+        if positions:
+            looks.append({position.recipient for position in positions})
+        forget(buffer, positions)
+
+    monkeypatch.setattr(LiveBuffer, "forget", counted)
+    follower.session.add([(name, "") for name in names])
+    await streams.settled(follower)
+    await follower.session.acknowledge([(name, "forged") for name in names])
+    assert looks == [set(names), set(names)]
+    await follower.until(lambda f: all(f.resets(name) for name in names), "resets")
 
 
 async def test_too_many_recipients_are_left_out_one_by_one(streams: Exchange, desk: Desk) -> None:
