@@ -10,7 +10,7 @@ from typing import Any
 
 from tocsin_server.domain.cursor import filter_digest
 from tocsin_server.domain.entry import ChangesPage, StoredEntry, Wanted
-from tocsin_server.domain.errors import CursorExpired, IncarnationChanged, StorageUnavailable
+from tocsin_server.domain.errors import CursorExpired, IncarnationChanged, QueueFull, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox
 from tocsin_server.service.credit import Credit
 from tocsin_server.service.cursors import Cursors
@@ -18,9 +18,9 @@ from tocsin_server.service.placing import Placement, Placing, Subscription
 from tocsin_server.service.ports import Codec, InboxReader
 from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
+from tocsin_server.service.submitting import STORAGE_RETRY_SECONDS
 
 POSITIONS_PER_READ = 1_000
-STORAGE_RETRY_SECONDS = 0.5
 
 Found = Callable[[], list[bytes]]
 """Applies what a read has found to the positions as they are then; the events to send."""
@@ -61,8 +61,7 @@ class CatchUp:
         self._reading: asyncio.Task[Found] | None = None
         self.traces: list[bytes] = []
         """Trace parents of the notifications that `take` gave out last."""
-        self.resets: list[bytes] = []
-        """Events that tell of recipients which started anew; sent before anything else of theirs."""
+        self._resets: list[bytes] = []
 
     def __len__(self) -> int:
         return len(self._unplaced) + len(self._behind)
@@ -131,15 +130,31 @@ class CatchUp:
     @property
     def has_found(self) -> bool:
         """Whether `take` has something."""
-        return bool(self.resets) or (self._reading is not None and self._reading.done())
+        return self._reading is not None and self._reading.done()
 
     def take(self) -> list[bytes]:
-        """Events of what the last read has found, resets first."""
+        """Events of what the last read has found, but for resets."""
         self.traces = []
-        events = self._apply_found()
-        if self.resets:
-            events, self.resets = self.resets + events, []
-        return events
+        return self._apply_found()
+
+    def refuse(self, recipient: str, reason: str) -> None:
+        """Tells that a recipient is left out."""
+        self._resets.append(self._codec.reset_event(recipient, reason, "", ""))
+
+    @property
+    def reset_count(self) -> int:
+        """How many `take_resets` has."""
+        return len(self._resets)
+
+    def take_resets(self) -> list[bytes]:
+        """As many as a message may hold; to be sent before anything else of theirs.
+
+        After a new epoch a gateway is told of all its recipients, which is more than most clients take at once.
+        """
+        if not self._resets:
+            return []
+        taken, self._resets = self._resets[:POSITIONS_PER_READ], self._resets[POSITIONS_PER_READ:]
+        return taken
 
     def close(self) -> None:
         """Reads nothing more."""
@@ -160,7 +175,7 @@ class CatchUp:
         asked = [(position.recipient, position.cursor, position.reset) for position in batch]
         try:
             placements = await self._placing.place(self._subscription, asked)
-        except StorageUnavailable:
+        except (StorageUnavailable, QueueFull):
             await asyncio.sleep(STORAGE_RETRY_SECONDS)
             return list
 
@@ -183,7 +198,7 @@ class CatchUp:
         position.unread_up_to = placement.unread_up_to
         position.counts_sent = None
         if placement.reset:
-            self.resets.append(
+            self._resets.append(
                 self._codec.reset_event(
                     position.recipient, placement.reset, placement.oldest_cursor, position.token()
                 )

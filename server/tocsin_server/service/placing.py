@@ -7,10 +7,11 @@ from enum import IntEnum
 from tocsin_server.domain.commands import RenewIncarnation
 from tocsin_server.domain.cursor import UNBORN, Cursor, CursorMint, check_resumable, filter_digest
 from tocsin_server.domain.entry import ConsumerPosition
-from tocsin_server.domain.errors import CursorMismatch, TocsinError
+from tocsin_server.domain.errors import CursorInvalid, CursorMismatch, CursorOutOfRange
 from tocsin_server.domain.inbox import Inbox
 from tocsin_server.service.cursors import Cursors
 from tocsin_server.service.ports import InboxReader, Writer
+from tocsin_server.service.submitting import answered
 
 
 class Start(IntEnum):
@@ -56,7 +57,10 @@ class Placing:
     async def place(
         self, subscription: Subscription, asked: Sequence[tuple[str, str, str]]
     ) -> list[Placement]:
-        """Places (recipient, cursor, reset): an empty cursor stands for none; a reset starts anew for that reason."""
+        """Places (recipient, cursor, reset): an empty cursor stands for none; a reset starts anew for that reason.
+
+        Raises StorageUnavailable, QueueFull.
+        """
         tenant, filter = subscription.tenant, filter_digest(subscription.categories)
         recorded: dict[str, list[ConsumerPosition]] = {}
         unplaced = [recipient for recipient, cursor, reset in asked if not cursor and not reset]
@@ -76,7 +80,7 @@ class Placing:
                         inbox = await self._renewed_if_rewound(cursor, inbox)
                         check_resumable(cursor, inbox, filter)
                         revision = cursor.revision
-            except TocsinError as error:
+            except (CursorInvalid, CursorMismatch, CursorOutOfRange) as error:
                 reset = error.reason
             placements.append(self._placement(subscription, recipient, inbox, filter, revision, reset))
         return placements
@@ -102,7 +106,7 @@ class Placing:
         command = RenewIncarnation(
             tenant=tenant, recipient=recipient, incarnation=inbox.incarnation, revision=cursor.revision
         )
-        await self._writer.submit((command,))
+        await answered(self._writer, command, None)
         return (await self._reader.heads(tenant, (recipient,))).get(recipient)
 
     def _placement(

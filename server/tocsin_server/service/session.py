@@ -3,7 +3,7 @@
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence, Set
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import islice
@@ -32,10 +32,15 @@ from tocsin_server.service.placing import Placing, Start, Subscription
 from tocsin_server.service.ports import Clock, Codec, InboxReader, SessionInfo, Writer
 from tocsin_server.service.position import Position
 from tocsin_server.service.reports import Reports
+from tocsin_server.service.submitting import taken
 from tocsin_server.service.tracing import Tracing, link_deliveries
 
 LISTED_RECIPIENTS = 10
 """So many of a session's recipients are named where sessions are listed."""
+
+
+MOST_UNTOLD = 10_000
+"""Of recipients that start anew or are left out. Whoever has more of them and does not read it is not listened to."""
 
 
 class SessionKind(IntEnum):
@@ -131,6 +136,7 @@ class Session:
         )
         self._summary_timer: asyncio.TimerHandle | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._told = asyncio.Event()
         self._end: TocsinError | None = None
         self._closed = False
 
@@ -138,13 +144,15 @@ class Session:
 
     def add(self, positions: Sequence[tuple[str, str]]) -> None:
         """Follows (recipient, cursor), from where the options say without a cursor; a known recipient starts anew."""
+        # All at once: each time all that has gathered is gone through.
+        self._remove({self.positions[recipient] for recipient, _ in positions if recipient in self.positions})
         for recipient, cursor in positions:
             known = self.positions.get(recipient)
             if known is not None:
                 self._remove({known})
             refusal = self._refusal(recipient)
             if refusal:
-                self._catch_up.resets.append(self._parts.codec.reset_event(recipient, refusal, "", ""))
+                self._catch_up.refuse(recipient, refusal)
                 continue
             encoded = self._parts.codec.recipient(recipient)
             position = self.positions[recipient] = Position(self, recipient, encoded, cursor)
@@ -152,6 +160,12 @@ class Session:
             self._parts.hub.follow(self._tenant, position)
             self._catch_up.add(position)
         self._wake()
+
+    async def told(self) -> None:
+        """Waits while there are too many resets that the caller has not taken yet."""
+        while self._catch_up.reset_count > MOST_UNTOLD:
+            self._told.clear()
+            await self._told.wait()
 
     def remove(self, recipients: Sequence[str]) -> None:
         """Follows them no more."""
@@ -161,9 +175,11 @@ class Session:
     async def acknowledge(self, positions: Sequence[tuple[str, str]]) -> None:
         """Acknowledges (recipient, cursor): frees credit, and records the positions of a named consumer.
 
-        A cursor that is not one of the stream's resets its recipient.
+        A cursor that is not one of the stream's resets its recipient. While storage is away it waits: nobody is told
+        whether a position was recorded.
         """
         recorded: list[ConsumerPosition] = []
+        refused: dict[str, str] = {}
         consumer, filter = self.options.consumer, filter_digest(self.options.categories)
         for recipient, token in positions:
             if self._refusal_of(recipient):
@@ -173,15 +189,16 @@ class Session:
                 if cursor.filter != filter:
                     raise CursorMismatch
             except (CursorInvalid, CursorMismatch) as error:
-                self._restart(recipient, error.reason)
+                refused[recipient] = error.reason
                 continue
             self._free_credit(recipient, cursor)
             recorded.append(
                 ConsumerPosition(consumer, recipient, cursor.incarnation, cursor.filter, cursor.revision)
             )
+        self._restart(refused)
         if consumer and recorded:
             command = AcknowledgePositions(tenant=self._tenant, positions=tuple(recorded))
-            await self._parts.writer.submit((command,))
+            await taken(self._parts.writer, command)
 
     def grant(self, max_in_flight: int) -> None:
         """New credit; 0: no bound."""
@@ -280,11 +297,11 @@ class Session:
 
     def erased(self, position: Position, incarnation: bytes) -> None:
         """An inbox of the recipient's is gone: whatever comes next is another one."""
-        if not position.placed:
+        if not position.placed or position.incarnation is None:
             # What is being read about it may be of before.
             position.generation += 1
         elif position.incarnation == incarnation:
-            self._start_anew(position, IncarnationChanged.reason)
+            self._start_anew({position: IncarnationChanged.reason})
         self._wake()
 
     # --- messages -----------------------------------------------------------------------------------------------------
@@ -321,11 +338,18 @@ class Session:
         if self._end is not None:
             raise self._end
         now = self._parts.clock.now()
+        events = self._catch_up.take_resets()
+        self._told.set()
+        if self._catch_up.reset_count:
+            self._live.traces = self._catch_up.traces = []
+            self.sent_count += len(events)
+            return b"".join(events)
         # What was read from storage follows on all that has gathered, and so must not overtake it.
-        events = self._live.take(now, whole=self._catch_up.has_found)
-        stored = self._catch_up.take()
-        self.sent_count += len(events) + len(stored)
-        events += stored
+        events += self._live.take(now, whole=self._catch_up.has_found)
+        events += self._catch_up.take()
+        # Of those that were placed just now, of whom nothing has gathered yet.
+        events += self._catch_up.take_resets()
+        self.sent_count += len(events)
         events += self._reports.take(time.monotonic(), now)
         # The next read goes on while this message is being written.
         self._catch_up.start_reading()
@@ -360,15 +384,15 @@ class Session:
         self._parts.metrics.catch_ups += not position.behind
         self._catch_up.fall_behind(position)
 
-    def _start_anew(self, position: Position, reason: str) -> None:
-        self._live.forget({position})
-        self._catch_up.start_anew(position, reason)
+    def _start_anew(self, reasons: Mapping[Position, str]) -> None:
+        self._live.forget(reasons.keys())
+        for position, reason in reasons.items():
+            self._catch_up.start_anew(position, reason)
 
-    def _restart(self, recipient: str, reason: str) -> None:
-        position = self.positions.get(recipient)
-        if position is not None and position.placed:
-            self._start_anew(position, reason)
-            self._wake()
+    def _restart(self, reasons: Mapping[str, str]) -> None:
+        found = {self.positions[each]: reason for each, reason in reasons.items() if each in self.positions}
+        self._start_anew({position: reason for position, reason in found.items() if position.placed})
+        self._wake()
 
     def _free_credit(self, recipient: str, cursor: Cursor) -> None:
         """What an older incarnation used is free already."""

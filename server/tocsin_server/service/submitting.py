@@ -1,8 +1,13 @@
 """One command, one answer."""
 
+import asyncio
+
 from tocsin_server.domain.commands import Answer, Command, Recall, Receipt, RequestKey, RequestSpace
-from tocsin_server.domain.errors import NotFound, TocsinError
+from tocsin_server.domain.errors import NotFound, QueueFull, StorageUnavailable, TocsinError
 from tocsin_server.service.ports import Codec, Writer
+
+STORAGE_RETRY_SECONDS = 0.5
+"""What waits for storage asks again after so long."""
 
 
 async def answered(writer: Writer, command: Command[Receipt], deadline: float | None) -> Answer[Receipt]:
@@ -11,6 +16,18 @@ async def answered(writer: Writer, command: Command[Receipt], deadline: float | 
     if isinstance(answer, TocsinError):
         raise answer
     return answer
+
+
+async def taken(writer: Writer, command: Command[Receipt]) -> None:
+    """Submits a command of somebody who is not answered, and so would not repeat it, until storage has taken it. Raises
+    what else it failed with."""
+    while True:
+        try:
+            await answered(writer, command, None)
+        except (StorageUnavailable, QueueFull):
+            await asyncio.sleep(STORAGE_RETRY_SECONDS)
+        else:
+            return
 
 
 async def recalled(

@@ -35,7 +35,8 @@ from tocsin_server.store.transaction import Transaction
 
 _BY_THREAD = f"""
     tenant = ? AND recipient = ? AND thread = ? AND thread <> ''
-    AND state IN ({int(NotificationState.SCHEDULED)}, {int(NotificationState.STORED)})
+    AND (state = {int(NotificationState.SCHEDULED)}
+        OR state = {int(NotificationState.STORED)} AND (expire_time IS NULL OR expire_time > ?))
     ORDER BY id DESC LIMIT {ENTRIES_PER_TRANSACTION}"""
 
 _UPDATE_SPEC = "UPDATE notifications SET spec = ? WHERE pk = ?"
@@ -64,14 +65,16 @@ def _cancel(transaction: Transaction, command: CancelNotifications) -> CancelRec
         place = (command.tenant, command.recipient)
         # Whoever came to be while others were waited for has nothing that the sender could know of.
         known = transaction.inbox(*place) is not None
-        rows = entries_where(connection, _BY_THREAD, (*place, command.thread)) if known else []
+        values = (*place, command.thread, transaction.now)
+        rows = entries_where(connection, _BY_THREAD, values) if known else []
         found = {row.id: row for row in rows}
         ids = tuple(found)
-    scheduled = [row for row in found.values() if row.state == NotificationState.SCHEDULED]
-    stored = [row for row in found.values() if row.state == NotificationState.STORED]
+    states = {id: row.state_at(transaction.now) for id, row in found.items()}
+    scheduled = [found[id] for id, state in states.items() if state is NotificationState.SCHEDULED]
+    stored = [found[id] for id, state in states.items() if state is NotificationState.STORED]
     _cancel_scheduled(transaction, scheduled)
     finish_entries(transaction, stored, NotificationState.RETRACTED, EventKind.RETRACTED)
-    return CancelReceipt(tuple((id, _outcome(found.get(id))) for id in ids))
+    return CancelReceipt(tuple((id, _outcome(states.get(id))) for id in ids))
 
 
 def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> None:
@@ -96,10 +99,10 @@ def _cancel_scheduled(transaction: Transaction, rows: Sequence[EntryRow]) -> Non
         transaction.add_event(row.tenant, row.id, Event(EventKind.CANCELLED, transaction.now))
 
 
-def _outcome(before: EntryRow | None) -> CancelOutcome:
-    if before is None:
-        return CancelOutcome.NOT_FOUND
-    match NotificationState(before.state):
+def _outcome(before: NotificationState | None) -> CancelOutcome:
+    match before:
+        case None:
+            return CancelOutcome.NOT_FOUND
         case NotificationState.SCHEDULED:
             return CancelOutcome.CANCELLED
         case NotificationState.STORED:

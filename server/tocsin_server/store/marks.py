@@ -16,6 +16,7 @@ from tocsin_server.domain.commands import (
 )
 from tocsin_server.domain.cursor import check_resumable
 from tocsin_server.domain.errors import (
+    CursorExpired,
     CursorOutOfRange,
     NotificationFinal,
     NotificationNotFound,
@@ -109,14 +110,15 @@ def apply_mark(
 
 def _mark(transaction: Transaction, command: MarkEntries) -> MarkReceipt | TocsinError:
     inbox = transaction.inbox(command.tenant, command.recipient)
-    # Only at first: retention may pass the position while its chunks are marked.
-    if isinstance(command.selection, UpTo) and not command.changed_before:
+    if isinstance(command.selection, UpTo):
         position = command.selection.position
         try:
             # Any filter will do: what matters is what the recipient can have seen.
             check_resumable(position, inbox, position.filter)
         except CursorOutOfRange as error:
-            return error
+            # Retention may pass the position while its chunks are marked.
+            if not (isinstance(error, CursorExpired) and command.changed_before):
+                return error
     if inbox is None:
         return RecipientNotFound(recipient=command.recipient)
     entries = _selected(transaction.connection, command)

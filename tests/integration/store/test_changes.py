@@ -85,6 +85,32 @@ async def test_cancelling_in_each_state(
     assert (await desk.check_counts()).counts == Counts()
 
 
+async def test_what_has_expired_is_not_retracted_before_its_timer_either(
+    desk: Desk, store: Store, clock: TurnedClock
+) -> None:
+    """Who was shown that it has expired is not told otherwise."""
+    id = await expired_unnoticed(desk, clock)
+    assert await desk.cancel(id) == [CancelOutcome.ALREADY_FINAL]
+    await desk.fire_due()
+    found = await store.readers.notification("default", id)
+    assert found is not None
+    assert found.state == NotificationState.EXPIRED
+    assert (await desk.check_counts()).counts == Counts()
+
+
+async def test_what_has_expired_of_a_thread_is_left_alone(desk: Desk, clock: TurnedClock) -> None:
+    await desk.send(thread="t", expire_time=clock.time + HOUR)
+    kept = (await desk.send(thread="t")).notification_id
+    waiting = await desk.send(
+        thread="t", deliver_time=clock.time + 2 * HOUR, expire_time=clock.time + 3 * HOUR
+    )
+    clock.time += HOUR
+    assert await desk.cancel_thread("t") == {
+        waiting.notification_id: CancelOutcome.CANCELLED,
+        kept: CancelOutcome.RETRACTED,
+    }
+
+
 async def test_what_does_not_exist_is_not_found(desk: Desk) -> None:
     id = (await desk.send()).notification_id
     assert await desk.cancel(bytes(16), id, bytes(16)) == [

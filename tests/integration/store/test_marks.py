@@ -271,6 +271,8 @@ async def test_a_position_of_an_erased_inbox_marks_nothing_in_the_next(desk: Des
     up_to = await desk.up_to(3)
     await desk.erase()
     await desk.send_many(3)
-    with pytest.raises(IncarnationChanged):
-        await desk.mark(Mark.READ, up_to)
+    # A later chunk of what was begun before does not either.
+    for changed_before in (0, 1_000):
+        with pytest.raises(IncarnationChanged):
+            await desk.mark(Mark.READ, up_to, changed_before=changed_before)
     assert (await desk.inbox()).counts == Counts(3, 3, 3)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,12 @@ from tests.support.waiting import eventually
 from tocsin_server.domain.commands import ByIds, RenewIncarnation
 from tocsin_server.domain.cursor import UNFILTERED, filter_digest
 from tocsin_server.domain.entry import ChangesPage, ConsumerPosition, Wanted
-from tocsin_server.domain.errors import SessionTerminated
+from tocsin_server.domain.errors import SessionTerminated, StorageUnavailable
 from tocsin_server.domain.inbox import Counts, Inbox, Mark
 from tocsin_server.domain.time import HOUR
+from tocsin_server.service import catchup
 from tocsin_server.service.placing import Placing, Start, Subscription
-from tocsin_server.service.ports import InboxReader
+from tocsin_server.service.ports import InboxReader, Writer
 from tocsin_server.store.store import Store
 
 # --- without a position -----------------------------------------------------------------------------------------------
@@ -193,6 +195,62 @@ async def test_a_rewound_inbox_is_made_anew_for_everybody(streams: Exchange, des
     assert streams.cursors.open("default", "ada", follower.cursors["ada"]).incarnation == renewed.incarnation
 
 
+async def test_a_reset_comes_before_what_is_sent_after_it(streams: Exchange, desk: Desk) -> None:
+    """Whoever forgets at a reset what it knows would forget that too."""
+    await desk.send()
+    follower = streams.open(("ada", "forged"))
+    follower.stop_reading()
+    await follower.until(lambda f: f.messages, "the first message")
+    await desk.send()
+    follower.read_on()
+    await follower.has(2)
+    assert [event.WhichOneof("event") for event in follower.events[:2]] == ["reset", "notification"]
+
+
+async def test_many_resets_are_several_messages(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway may have a hundred thousand recipients that all start anew: more than clients take at once."""
+    monkeypatch.setattr(catchup, "POSITIONS_PER_READ", 2)
+    names = [f"r{number}" for number in range(9)]
+    follower = await streams.live(*((name, "forged") for name in names))
+    await follower.until(lambda f: all(f.resets(name) for name in names), "all resets")
+    assert [len(f) for f in map(follower.resets, names)] == [1] * 9
+    most = max(sum(event.HasField("reset") for event in message.events) for message in follower.messages)
+    assert most == 2
+
+
+class Refusing:
+    """A writer that has trouble with storage at first."""
+
+    def __init__(self, writer: Writer, refusals: int) -> None:
+        self._writer = writer
+        self.refusals = refusals
+
+    async def submit(self, commands: Sequence[Any], **options: Any) -> list[Any]:
+        if self.refusals:
+            self.refusals -= 1
+            return [StorageUnavailable() for _ in commands]
+        return await self._writer.submit(commands, **options)
+
+
+async def test_a_rewound_inbox_is_made_anew_before_anybody_goes_on(
+    opened_store: Store, streams: Exchange, desk: Desk
+) -> None:
+    """Else it would count up to cursors that stand for what it has lost, and skip in silence."""
+    await desk.send_many(3)
+    before = await desk.inbox()
+    ahead = streams.cursors.token("default", "ada", before.incarnation, 5)
+    placing = Placing(opened_store.readers, Refusing(opened_store.writer, 1), streams.cursors)  # type: ignore[arg-type]
+    subscription = Subscription("default", "", (), Start.NOW)
+    with pytest.raises(StorageUnavailable):
+        await placing.place(subscription, [("ada", ahead, "")])
+    (placed,) = await placing.place(subscription, [("ada", ahead, "")])
+    assert placed.reset == "INCARNATION_CHANGED"
+    assert placed.inbox is not None
+    assert placed.inbox.incarnation != before.incarnation
+
+
 # --- what happens while it is followed --------------------------------------------------------------------------------
 
 
@@ -348,6 +406,41 @@ async def test_erasure_between_the_check_of_a_cursor_and_the_reading(
         follower = await streams.live(("ada", await streams.token(1)), start=Start.BEGINNING)
         await follower.has(1, 2)
         assert follower.resets() == ["INCARNATION_CHANGED"]
+
+
+class Overtaken:
+    """Reads, and has something happen between the reading of changes and their arrival."""
+
+    def __init__(self, reader: InboxReader) -> None:
+        self._reader = reader
+        self.meanwhile: Callable[[], Awaitable[object]] | None = None
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._reader, name)
+
+    async def changes(self, tenant: str, wanted: Sequence[Wanted], max_bytes: int) -> ChangesPage:
+        page = await self._reader.changes(tenant, wanted, max_bytes)
+        meanwhile, self.meanwhile = self.meanwhile, None
+        if meanwhile is not None:
+            await meanwhile()
+        return page
+
+
+async def test_what_was_read_of_an_inbox_that_is_erased_by_then_is_not_sent(
+    opened_store: Store, turned_clock: TurnedClock
+) -> None:
+    """Also where the stream did not know yet that there was one."""
+    reader = Overtaken(opened_store.readers)
+    async with exchange(opened_store, turned_clock, reader=reader) as streams:  # type: ignore[arg-type]
+        desk = streams.desk
+        follower = await streams.live("ada", start=Start.BEGINNING)
+        reader.meanwhile = desk.erase
+        await desk.send(text="erased")
+        await eventually(lambda: reader.meanwhile is None, "the reading")
+        await streams.settled(follower)
+        await desk.send(text="anew")
+        await follower.until(lambda f: "anew" in f.texts(), "what is sent to the new inbox")
+        assert follower.texts() == ["anew"]
 
 
 class Held:

@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections.abc import Sequence, Set
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,10 +13,18 @@ from tests.support.stores import START, TurnedClock, stored
 from tests.support.streams import ANYONE, Exchange, Follower, exchange
 from tests.support.waiting import eventually
 from tocsin_server.domain.access import END_USER_SCOPES, Principal
-from tocsin_server.domain.commands import ByIds
-from tocsin_server.domain.errors import ServerDraining, SessionTerminated, StorageUnavailable, TooManyStreams
+from tocsin_server.domain.commands import ByIds, Command
+from tocsin_server.domain.errors import (
+    QueueFull,
+    ServerDraining,
+    SessionTerminated,
+    StorageUnavailable,
+    TooManyStreams,
+)
 from tocsin_server.domain.inbox import Counts, Inbox, InboxChange, Mark
 from tocsin_server.domain.time import MINUTE, SECOND
+from tocsin_server.service import session, submitting
+from tocsin_server.service.live import LiveBuffer
 from tocsin_server.service.placing import Start
 from tocsin_server.service.position import Position
 from tocsin_server.store.store import Store
@@ -162,6 +172,27 @@ async def test_a_known_recipient_that_is_added_starts_anew(streams: Exchange, de
     assert len(follower.session.positions) == 1
 
 
+async def test_many_that_start_anew_are_one_look_at_what_has_gathered(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten thousand of them, a look each, kept the event loop for seconds."""
+    names = ("ada", "bob", "cleo")
+    follower = await streams.live(*names)
+    forget, looks = LiveBuffer.forget, list[set[str]]()
+
+    def counted(buffer: LiveBuffer, positions: Set[Position]) -> None:
+        if positions:
+            looks.append({position.recipient for position in positions})
+        forget(buffer, positions)
+
+    monkeypatch.setattr(LiveBuffer, "forget", counted)
+    follower.session.add([(name, "") for name in names])
+    await streams.settled(follower)
+    await follower.session.acknowledge([(name, "forged") for name in names])
+    assert looks == [set(names), set(names)]
+    await follower.until(lambda f: all(f.resets(name) for name in names), "resets")
+
+
 async def test_too_many_recipients_are_left_out_one_by_one(streams: Exchange, desk: Desk) -> None:
     for name in ("ada", "bob", "cleo"):
         await desk.send(name)
@@ -176,6 +207,27 @@ async def test_too_many_recipients_are_left_out_one_by_one(streams: Exchange, de
     await desk.send("cleo")
     await follower.has(2, recipient="cleo")
     assert follower.revisions("bob") == []
+
+
+async def test_whoever_does_not_read_what_it_is_told_is_not_listened_to(
+    streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it asks for in vain is kept until it reads it, and so must have an end."""
+    monkeypatch.setattr(session, "MOST_UNTOLD", 3)
+    limited = Principal("default", "key", ANYONE.scopes, recipients=("a*",))
+    follower = await streams.live("ada", principal=limited)
+    follower.stop_reading()
+    await desk.send()
+    await follower.has(1)
+    follower.session.add([(name, "") for name in ("bob", "cleo", "dan")])
+    await asyncio.wait_for(follower.session.told(), 5)
+    follower.session.add([("eve", "")])
+    telling = asyncio.create_task(follower.session.told())
+    await asyncio.sleep(0.05)
+    assert not telling.done()
+    follower.read_on()
+    await asyncio.wait_for(telling, 5)
+    await follower.until(lambda f: f.resets("eve"), "the last reset")
 
 
 # --- expiry -----------------------------------------------------------------------------------------------------------
@@ -431,6 +483,27 @@ async def test_a_stream_outlives_trouble_with_storage(tmp_path: Path, turned_clo
             reader.faltering = False
             await follower.has(1, 2, 3, 4)
             assert follower.error is None
+
+
+async def test_what_a_gateway_acknowledges_outlives_trouble_with_storage(
+    opened_store: Store, streams: Exchange, desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not answered, and so would not say it again."""
+    follower = await streams.live("ada", consumer="app")
+    await desk.send_many(3)
+    await follower.has(1, 2, 3)
+    submit = opened_store.writer.submit
+    refused = [QueueFull(), StorageUnavailable()]
+
+    async def falter(commands: Sequence[Command[Any]], **options: Any) -> list[Any]:
+        return [refused.pop() for _ in commands] if refused else await submit(commands, **options)
+
+    monkeypatch.setattr(opened_store.writer, "submit", falter)
+    monkeypatch.setattr(submitting, "STORAGE_RETRY_SECONDS", 0.01)
+    await follower.session.acknowledge([("ada", follower.cursors["ada"])])
+    (position,) = await opened_store.readers.positions("default", "app", ["ada"])
+    assert position.revision == 3
+    assert follower.error is None
 
 
 class Faltering:

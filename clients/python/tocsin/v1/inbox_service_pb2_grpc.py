@@ -129,7 +129,7 @@ class InboxServiceServicer:
     def MarkEntries(self, request, context):
         """Marks entries. One transaction for up to 1,000 entries, above that one for each 1,000, oldest first. An entry
         already in the wanted state is not changed. Idempotent by request_id, and by nature.
-        Fails with CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
+        Fails with RECIPIENT_NOT_FOUND, CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -45,7 +45,7 @@ class InboxServiceStub:
     MarkEntries: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.MarkEntriesRequest, _inbox_service_pb2.MarkEntriesResponse]
     """Marks entries. One transaction for up to 1,000 entries, above that one for each 1,000, oldest first. An entry
     already in the wanted state is not changed. Idempotent by request_id, and by nature.
-    Fails with CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
+    Fails with RECIPIENT_NOT_FOUND, CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
     """
     RecordInteraction: _aio.UnaryUnaryMultiCallable[_inbox_service_pb2.RecordInteractionRequest, _inbox_service_pb2.RecordInteractionResponse]
     """Records what a recipient did with an entry. Idempotent by request_id. OPENED and CLICKED also mark the entry
@@ -119,7 +119,7 @@ class InboxServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _abc.Awaitable[_inbox_service_pb2.MarkEntriesResponse]:
         """Marks entries. One transaction for up to 1,000 entries, above that one for each 1,000, oldest first. An entry
         already in the wanted state is not changed. Idempotent by request_id, and by nature.
-        Fails with CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
+        Fails with RECIPIENT_NOT_FOUND, CURSOR_INVALID, CURSOR_MISMATCH, CURSOR_EXPIRED, INCARNATION_CHANGED.
         """
 
     @_abc_1.abstractmethod

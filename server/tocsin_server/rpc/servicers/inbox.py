@@ -161,6 +161,7 @@ async def _obey_next(session: Session, stream: MessageStream[pb.AttachRequest]) 
     match request.WhichOneof("request"):
         case "add":
             session.add(convert.positions_from(request.add.recipients))
+            await session.told()
         case "remove":
             session.remove(tuple(request.remove.recipients))
         case "acknowledge":
