@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from google.protobuf.duration_pb2 import Duration
 
-from tests.contract.conftest import Key, Refusal, Start, Tocsin, running, spec
+from tests.contract.conftest import Key, Refusal, Start, Tocsin, reason, refused, running, spec
 from tests.contract.receiving import Receiver
 from tests.support.waiting import eventually
 from tocsin.v1 import error_reason_pb2
@@ -16,6 +16,7 @@ from tocsin.v1 import inbox_service_pb2 as pb
 from tocsin.v1 import notification_service_pb2 as notifications
 from tocsin.v1 import system_service_pb2 as system
 from tocsin.v1 import tenant_service_pb2 as tenants
+from tocsin.v1 import topic_service_pb2 as topics
 from tocsin.v1.notification_pb2 import NotificationIds
 from tocsin.v1.recipient_service_pb2 import DeleteRecipientRequest
 from tocsin_server.domain.time import HOUR
@@ -376,6 +377,43 @@ async def test_a_suspended_tenants_streams_end(tocsin: Tocsin) -> None:
         tenants.SuspendTenantRequest(tenant="acme"), metadata=operator.metadata
     )
     assert (await receiver.end()).reason == "TENANT_SUSPENDED"
+
+
+async def test_a_revoked_key_sends_no_more_over_its_open_streams(tocsin: Tocsin) -> None:
+    admin = await tocsin.create_key("admin")
+    sender = await tocsin.create_key("send", "recipients:write", metadata=admin.metadata)
+    await tocsin.topics.CreateTopic(topics.CreateTopicRequest(topic="news"), metadata=sender.metadata)
+    sending = tocsin.notifications.SendStream(metadata=sender.metadata)
+    items = [notifications.SendItem(notification=spec(title="before"))]
+    await sending.write(notifications.SendStreamRequest(items=items))
+    answer = await sending.read()
+    assert answer.results[0].WhichOneof("outcome") == "result"  # type: ignore[attr-defined]
+    adding = tocsin.topics.AddMembers(metadata=sender.metadata)
+    await adding.write(topics.AddMembersRequest(topic="news", recipients=["ada"]))
+    quiet = tocsin.notifications.SendStream(metadata=sender.metadata)
+
+    await tocsin.system.RevokeApiKey(
+        system.RevokeApiKeyRequest(api_key_id=sender.id), metadata=admin.metadata
+    )
+    async with asyncio.timeout(2):
+        assert await reason(sending.read()) == "CREDENTIALS_REVOKED"
+        assert await reason(quiet.read()) == "CREDENTIALS_REVOKED"
+        refusal = await refused(adding)
+    assert (refusal.reason, refusal.metadata["messages"]) == ("CREDENTIALS_REVOKED", "1")
+
+
+async def test_a_suspended_tenants_senders_are_cut_off(tocsin: Tocsin) -> None:
+    operator = await tocsin.create_key("admin", "operator")
+    await tocsin.tenants.CreateTenant(tenants.CreateTenantRequest(tenant="acme"), metadata=operator.metadata)
+    sender = await tocsin.create_key("send", tenant="acme", metadata=operator.metadata)
+    sending = tocsin.notifications.SendStream(metadata=sender.metadata)
+    await sending.write(notifications.SendStreamRequest(items=[notifications.SendItem(notification=spec())]))
+    await sending.read()
+    await tocsin.tenants.SuspendTenant(
+        tenants.SuspendTenantRequest(tenant="acme"), metadata=operator.metadata
+    )
+    async with asyncio.timeout(2):
+        assert await reason(sending.read()) == "TENANT_SUSPENDED"
 
 
 async def test_a_recipient_that_a_key_may_not_follow_is_left_out(tocsin: Tocsin) -> None:

@@ -108,6 +108,8 @@ def told(target: str) -> Iterator[None]:
         yield
     except tocsin.TocsinError as error:
         raise Failure(explained(error, target), _HINTS.get(error.reason, "")) from error
+    except BrokenPipeError:
+        raise  # whoever read the output has enough, and the server has nothing to do with it
     except OSError as error:
         raise Failure(f"{error.filename or target}: {error.strerror or error}.") from error
 

@@ -17,7 +17,10 @@ def span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip())
     if match is None:
         raise BadParameter(f"{text!r} is not a duration such as 90s, 5m, 48h or 7d")
-    return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    try:
+        return timedelta(seconds=float(match[1]) * _UNITS[match[2] or "s"])
+    except OverflowError:
+        raise BadParameter(f"{text!r} is too long") from None
 
 
 def instant(text: str) -> datetime:
@@ -27,11 +30,11 @@ def instant(text: str) -> datetime:
     """
     try:
         return datetime.fromisoformat(text).astimezone()
-    except ValueError:
+    except (ValueError, OverflowError):
         pass
     try:
         return datetime.now(UTC) + span(text)  # noqa: TID251 (a command line is where `now` comes from)
-    except BadParameter:
+    except (BadParameter, OverflowError):
         raise BadParameter(
             f"{text!r} is neither an instant such as 2027-01-31T09:00 nor a duration such as 2h"
         ) from None

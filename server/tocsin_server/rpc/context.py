@@ -7,6 +7,7 @@ from typing import Protocol
 import grpc
 
 from tocsin_server.domain.access import Principal
+from tocsin_server.domain.errors import TocsinError
 
 
 @dataclass(slots=True)
@@ -30,6 +31,9 @@ class Authenticator(Protocol):
 
         Raises Unauthenticated, TenantSuspended, CredentialsUnchecked.
         """
+
+    def still_valid(self, principal: Principal) -> TocsinError | None:
+        """Why a caller that was let in before is to be let in no more; None: it is welcome."""
 
 
 class CallRecord(Protocol):

@@ -26,7 +26,7 @@ from tocsin_server.rpc.context import Authenticator, CallContext, CallRecord, Te
 from tocsin_server.rpc.errors import abort, code_of, internal
 from tocsin_server.rpc.gathering import Gathering
 from tocsin_server.rpc.methods import ByToken, Gathered, Servicer, Streaming, Unary
-from tocsin_server.rpc.streams import Context, Handler, MessageStream, Patience
+from tocsin_server.rpc.streams import Context, Guard, Handler, MessageStream, Patience
 from tocsin_server.rpc.validation import Shape
 from tocsin_server.service.tracing import parse_trace_parent
 
@@ -57,6 +57,7 @@ class Pipeline:
         self._telemetry = telemetry
         self._max_message_bytes = max_message_bytes
         self._patience = Patience(request_timeout)
+        self._guard = Guard(authenticator.still_valid)
 
     def handlers(self, servicers: Iterable[Servicer]) -> dict[str, Handler]:
         """A handler for each RPC of the servicers, by its full name."""
@@ -87,7 +88,7 @@ class Pipeline:
         return grpc.stream_stream_rpc_method_handler(call)
 
     def _unary(self, path: str, request: type[Message], method: Unary | ByToken) -> Handler:
-        admission, patience = self._admission, self._patience
+        admission = self._admission
 
         async def call(_requests: object, context: Context) -> bytes:
             async def serve(authorization: str | None, trace_parent: str) -> bytes:
@@ -97,7 +98,7 @@ class Pipeline:
                         caller = _call(context, NOBODY, trace_parent)
                     else:
                         caller = self._caller(context, authorization, trace_parent, method.scope)
-                    raw = await _request(patience, context)
+                    raw = await self._request(context, caller.principal)
                     response = await method.serve(self._accept(request, raw), caller)
                     return response if isinstance(response, bytes) else response.SerializeToString()
                 finally:
@@ -108,7 +109,7 @@ class Pipeline:
         return grpc.stream_unary_rpc_method_handler(call)
 
     def _gathered(self, path: str, request: type[Message], method: Gathered) -> Handler:
-        admission, patience = self._admission, self._patience
+        admission = self._admission
         gathering = Gathering(lambda raw: self._accept(request, raw), method.serve)
 
         async def call(_requests: object, context: Context) -> bytes:
@@ -116,7 +117,7 @@ class Pipeline:
                 admission.enter_call()
                 try:
                     caller = self._caller(context, authorization, trace_parent, method.scope)
-                    return await gathering.answer(await _request(patience, context), caller)
+                    return await gathering.answer(await self._request(context, caller.principal), caller)
                 finally:
                     admission.leave_call()
 
@@ -125,7 +126,7 @@ class Pipeline:
         return grpc.stream_unary_rpc_method_handler(call)
 
     def _streaming(self, path: str, request: type[Message], method: Streaming) -> Handler:
-        admission, patience = self._admission, self._patience
+        admission, patience, guard = self._admission, self._patience, self._guard
 
         def accept(raw: bytes) -> Any:
             return self._accept(request, raw)
@@ -135,7 +136,9 @@ class Pipeline:
                 admission.enter_stream()
                 try:
                     caller = self._caller(context, authorization, trace_parent, method.scope)
-                    await method.serve(MessageStream(context, accept, patience), caller)
+                    stream: MessageStream[Any] = MessageStream(context, accept, patience)
+                    with guard.watching(stream, caller.principal):
+                        await method.serve(stream, caller)
                 finally:
                     admission.leave_stream()
 
@@ -190,6 +193,20 @@ class Pipeline:
         principal.require_scope(scope)
         return _call(context, principal, trace_parent)
 
+    async def _request(self, context: Context, principal: Principal) -> bytes:
+        """The one request of a call, of a caller who is welcome when it comes: it may have been long in coming.
+
+        Raises MalformedRequest, RequestTimeout, and what callers are refused with.
+        """
+        raw = await self._patience.read(context)
+        if raw is None:
+            raise MalformedRequest("The call has no request.")
+        if principal is not NOBODY:
+            error = self._authenticator.still_valid(principal)
+            if error is not None:
+                raise error
+        return raw
+
     def _accept(self, request: type[Message], raw: bytes) -> Any:
         """A request whose shape is good."""
         if len(raw) > self._max_message_bytes:
@@ -206,11 +223,3 @@ def _call(context: Context, principal: Principal, trace_parent: str) -> CallCont
     remaining = cast("float | None", context.time_remaining())
     deadline = None if remaining is None else time.monotonic() + remaining
     return CallContext(principal, trace_parent, deadline, context.peer())
-
-
-async def _request(patience: Patience, context: Context) -> bytes:
-    """The one request of a call. Raises MalformedRequest, RequestTimeout."""
-    raw = await patience.read(context)
-    if raw is None:
-        raise MalformedRequest("The call has no request.")
-    return raw

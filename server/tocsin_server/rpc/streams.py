@@ -2,14 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import grpc
 import grpc.aio
 from google.protobuf.message import Message
 
-from tocsin_server.domain.errors import MalformedRequest, RequestTimeout, ServerDraining
+from tocsin_server.domain.access import Principal
+from tocsin_server.domain.errors import MalformedRequest, RequestTimeout, ServerDraining, TocsinError
+from tocsin_server.service.sessions import PULSE_SECONDS
 
 # Text, because grpc's own classes take no parameters when the program runs.
 Context: TypeAlias = "grpc.aio.ServicerContext[Any, Any]"
@@ -72,14 +75,14 @@ async def read(context: Context) -> bytes | None:
 class MessageStream(Generic[Request]):
     """A streaming call as its servicer sees it: checked requests in, encoded responses out."""
 
-    __slots__ = ("_accept", "_context", "_patience", "_reader", "_stopped")
+    __slots__ = ("_accept", "_context", "_ending", "_patience", "_reader")
 
     def __init__(self, context: Context, accept: Callable[[bytes], Request], patience: Patience) -> None:
         self._context = context
         self._accept = accept
         self._patience = patience
         self._reader: asyncio.Task[Any] | None = None
-        self._stopped = False
+        self._ending: TocsinError | None = None
 
     async def only(self) -> Request:
         """The request of a call that has one. Raises RequestTimeout, and whatever is wrong with it."""
@@ -90,17 +93,30 @@ class MessageStream(Generic[Request]):
 
     async def first(self) -> Request | None:
         """The first request; None when there is none. Raises RequestTimeout, and what `read` raises."""
+        self.go_on()
         return await self._next(self._patience.read(self._context))
 
     async def read(self) -> Request | None:
-        """The next request; None after the last. Raises whatever is wrong with it, ServerDraining."""
+        """The next request; None after the last. Raises whatever is wrong with it, and why no more is read."""
+        self.go_on()
         return await self._next(read(self._context))
 
     def stop_reading(self) -> None:
         """Reading fails with ServerDraining from now on; what was read before is not touched."""
-        self._stopped = True
+        self.end(ServerDraining())
+
+    def end(self, error: TocsinError) -> None:
+        """Reading and `go_on` fail with the error from now on; what was read before is not touched."""
+        if self._ending is not None:
+            return
+        self._ending = error
         if self._reader is not None:
             self._reader.cancel()
+
+    def go_on(self) -> None:
+        """For whoever only writes. Raises why the stream is to end, if it is."""
+        if self._ending is not None:
+            raise self._ending
 
     async def write(self, response: bytes) -> None:
         """Sends a response; returns when it is in the transport."""
@@ -113,14 +129,53 @@ class MessageStream(Generic[Request]):
         try:
             raw = await reading
         except asyncio.CancelledError:
-            if not self._stopped:
+            if self._ending is None:
                 raise
             reader.uncancel()
         finally:
             self._reader = None
-        if self._stopped:
-            raise ServerDraining
+        self.go_on()
         return None if raw is None else self._accept(raw)
+
+
+class Guard:
+    """Ends open streams whose callers are welcome no more, at one look at all of them every so often."""
+
+    def __init__(self, still_valid: Callable[[Principal], TocsinError | None]) -> None:
+        self._still_valid = still_valid
+        self._streams: dict[Principal, set[MessageStream[Any]]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    @contextmanager
+    def watching(self, stream: MessageStream[Any], principal: Principal) -> Iterator[None]:
+        """Within it, the stream ends once its caller is welcome no more."""
+        streams = self._streams.setdefault(principal, set())
+        streams.add(stream)
+        if self._timer is None:
+            self._wait()
+        try:
+            yield
+        finally:
+            streams.discard(stream)
+            if not streams:
+                del self._streams[principal]
+
+    def _wait(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(PULSE_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        if not self._streams:
+            return
+        self._wait()
+        for principal, streams in self._streams.items():
+            if self._still_valid(principal) is None:
+                continue
+            for stream in streams:
+                # One for each, as who raises it may add to what it says.
+                error = self._still_valid(principal)
+                if error is not None:
+                    stream.end(error)
 
 
 async def run_beside(main: Coroutine[Any, Any, None], side: Coroutine[Any, Any, None]) -> None:

@@ -38,6 +38,10 @@ class FakeAuthenticator:
             raise self.error
         return self.principal
 
+    def still_valid(self, principal: Principal) -> TocsinError | None:
+        assert principal == self.principal
+        return self.error
+
 
 class FakeSending:
     """Stores whatever comes, when `gate` is open."""

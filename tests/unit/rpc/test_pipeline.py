@@ -21,7 +21,7 @@ from tocsin.v1 import notification_service_pb2 as notifications
 from tocsin.v1.notification_service_pb2_grpc import NotificationServiceStub
 from tocsin.v1.preference_service_pb2 import UnsubscribeRequest
 from tocsin_server.domain.access import Scope
-from tocsin_server.domain.errors import CredentialsInvalid, QueueFull
+from tocsin_server.domain.errors import CredentialsInvalid, CredentialsRevoked, QueueFull
 from tocsin_server.domain.notification import Channel
 from tocsin_server.domain.unsubscribe import Subscription
 from tocsin_server.domain.value import replace as changed
@@ -179,6 +179,20 @@ async def test_a_call_that_never_sends_its_message_is_given_up_on() -> None:
         served.sending.gate.set()
         assert await slow
         assert served.rpc.admission.calls == 0
+
+
+async def test_a_request_that_comes_once_its_caller_is_welcome_no_more_is_refused(served: Served) -> None:
+    for method in ("Send", "SendBatch"):
+        served.authenticator.asked.clear()
+        served.authenticator.error = None
+        call: Any = served.channel.stream_unary(f"/tocsin.v1.NotificationService/{method}")()
+        await eventually(lambda: served.authenticator.asked, "the call")
+        served.authenticator.error = CredentialsRevoked(api_key_id="key")
+        await call.write(RAW)
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await call
+        assert reason_of(error.value) == "CREDENTIALS_REVOKED"
+    assert not served.sending.calls
 
 
 async def test_an_expected_error_is_told_with_its_details(served: Served) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import grpc
 import grpc.aio
+import pytest
 from google.rpc.error_details_pb2 import ErrorInfo
 
 from tests.support.calls import reason_of
@@ -141,6 +142,27 @@ async def test_draining_reaches_a_stream_that_waits_for_its_first_message(served
     await asyncio.sleep(0.05)
     served.rpc.drain()
     assert await end_of(call) == "SERVER_DRAINING"
+
+
+async def test_draining_reaches_a_stream_that_is_between_two_messages(
+    served: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken, queued, send = asyncio.Event(), asyncio.Event(), served.sending.send
+
+    async def send_later(*args: Any, **options: Any) -> list[SendResult | TocsinError]:
+        taken.set()
+        await queued.wait()
+        return await send(*args, **options)
+
+    monkeypatch.setattr(served.sending, "send", send_later)
+    call = opened(served)
+    await call.write(message("a"))
+    await taken.wait()
+    served.rpc.drain()
+    queued.set()
+    assert cursors(await call.read()) == ["a"]  # type: ignore[arg-type]
+    async with asyncio.timeout(5):
+        assert await end_of(call) == "SERVER_DRAINING"
 
 
 async def test_no_stream_begins_while_the_server_drains_but_calls_do(served: Served) -> None:

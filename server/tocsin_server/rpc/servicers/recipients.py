@@ -68,4 +68,5 @@ class RecipientServicer:
         """Hands out everything that is kept about a recipient."""
         request = await stream.only()
         async for part in self._recipients.export(call.principal, request.recipient):
+            stream.go_on()
             await stream.write(convert.part_message(part, self._encode).SerializeToString())
