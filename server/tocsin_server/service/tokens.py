@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -32,6 +31,8 @@ NOT_BEFORE_LEEWAY: Micros = 10 * SECOND
 
 # The contract's rule for a recipient's key. Surrogates: JSON can say half of one, storage cannot hold it.
 _RECIPIENT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,128}")
+_LAST_SECOND = 253_402_300_799
+"""9999-12-31, as for all times in the contract."""
 _RSA_ALGORITHMS = frozenset({"RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 _CURVE_ALGORITHMS = {
     "P-256": frozenset({"ES256"}),
@@ -187,9 +188,9 @@ def _algorithms(key: Key) -> frozenset[str]:
 
 def _instant(seconds: object) -> Micros | None:
     """A NumericDate (RFC 7519, section 2), which may have a fraction."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not isfinite(seconds):
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return None
-    return int(seconds * SECOND)
+    return int(seconds * SECOND) if abs(seconds) <= _LAST_SECOND else None
 
 
 def _listed(audience: object) -> Iterable[object]:
