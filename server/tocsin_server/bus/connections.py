@@ -162,6 +162,10 @@ class Connections:
                 await self.client.aclose()
                 if isinstance(self.client, Redis):
                     await self.client.connection_pool.disconnect()
+                else:
+                    # A client that no command was run by keeps open by what it asked who its nodes are.
+                    for nodes in ("nodes_cache", "startup_nodes"):
+                        await self.client.nodes_manager.aclose(nodes)
 
 
 def _options(address: RedisAddress) -> dict[str, Any]:

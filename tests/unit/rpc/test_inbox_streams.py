@@ -33,6 +33,9 @@ class FakeSession:
     def add(self, positions: Sequence[tuple[str, str]]) -> None:
         self.done.append(("add", list(positions)))
 
+    async def told(self) -> None:
+        self.done.append(("told", None))
+
     def remove(self, recipients: Sequence[str]) -> None:
         self.done.append(("remove", list(recipients)))
 
@@ -154,10 +157,11 @@ async def test_a_gateway_is_obeyed_in_order(streaming: Served, sessions: FakeSes
     await call.write(pb.AttachRequest(acknowledge=pb.AttachAcknowledge(positions=[ADA])))
     await call.write(pb.AttachRequest(remove=pb.AttachRemove(recipients=["ada"])))
     await call.write(pb.AttachRequest(credit=pb.AttachCredit(max_in_flight=9)))
-    await eventually(lambda: len(sessions.session.done) == 5, "all that was asked for")
+    await eventually(lambda: len(sessions.session.done) == 6, "all that was asked for")
     assert sessions.session.done == [
         ("add", [("ada", "c1")]),
         ("add", [("bob", "")]),
+        ("told", None),
         ("acknowledge", [("ada", "c1")]),
         ("remove", ["ada"]),
         ("grant", 9),
