@@ -38,7 +38,6 @@ from tocsin_server.service.tracing import Tracing, link_deliveries
 LISTED_RECIPIENTS = 10
 """So many of a session's recipients are named where sessions are listed."""
 
-
 MOST_UNTOLD = 10_000
 """Of recipients that start anew or are left out. Whoever has more of them and does not read it is not listened to."""
 
@@ -144,12 +143,10 @@ class Session:
 
     def add(self, positions: Sequence[tuple[str, str]]) -> None:
         """Follows (recipient, cursor), from where the options say without a cursor; a known recipient starts anew."""
+        wanted = dict(positions)
         # All at once: each time all that has gathered is gone through.
-        self._remove({self.positions[recipient] for recipient, _ in positions if recipient in self.positions})
-        for recipient, cursor in positions:
-            known = self.positions.get(recipient)
-            if known is not None:
-                self._remove({known})
+        self._remove({self.positions[recipient] for recipient in wanted if recipient in self.positions})
+        for recipient, cursor in wanted.items():
             refusal = self._refusal(recipient)
             if refusal:
                 self._catch_up.refuse(recipient, refusal)

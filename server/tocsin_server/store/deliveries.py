@@ -24,6 +24,7 @@ from tocsin_server.domain.delivery import (
 )
 from tocsin_server.domain.notification import Channel, Event
 from tocsin_server.domain.retry import RETRIES
+from tocsin_server.domain.sending import Draft, PlannedDelivery
 from tocsin_server.domain.tenant import TenantState
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import field_names, replace
@@ -81,6 +82,22 @@ _SELECT_BACKLOG = f"""
         ORDER BY d.claim_time LIMIT :most) AS earliest"""
 
 _decode_body = msgpack.Decoder(ChannelBody).decode
+
+
+def new_delivery(draft: Draft, planned: PlannedDelivery, body_id: int | None) -> NewDelivery:
+    """A delivery of a draft's notification, as its plan has it."""
+    return NewDelivery(
+        draft.tenant,
+        draft.id,
+        draft.recipient,
+        planned.channel,
+        planned.address,
+        planned.provider,
+        planned.due_time,
+        planned.deferred,
+        body_id,
+        draft.expire_time,
+    )
 
 
 def add_deliveries(transaction: Transaction, deliveries: Sequence[NewDelivery]) -> None:

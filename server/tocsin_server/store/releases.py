@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import msgpack
 
-from tocsin_server.domain.delivery import DeliveryState, NewDelivery
+from tocsin_server.domain.delivery import DeliveryState
 from tocsin_server.domain.notification import (
     Channel,
     Decision,
@@ -19,7 +19,7 @@ from tocsin_server.domain.notification import (
 )
 from tocsin_server.domain.sending import Draft, Kept, Plan, PlannedDelivery
 from tocsin_server.domain.time import Micros
-from tocsin_server.store.deliveries import add_deliveries
+from tocsin_server.store.deliveries import add_deliveries, new_delivery
 from tocsin_server.store.sql import Blob, Connection, Select, Update
 from tocsin_server.store.transaction import Transaction
 
@@ -105,20 +105,9 @@ def release_deliveries(
     add_deliveries(
         transaction,
         [
-            NewDelivery(
-                draft.tenant,
-                draft.id,
-                draft.recipient,
-                channel,
-                address,
-                each.provider,
-                each.due_time,
-                each.deferred,
-                body_ids[channel],
-                draft.expire_time,
-            )
-            for (channel, address), each in planned.items()
-            if channel in body_ids
+            new_delivery(draft, each, body_ids[each.channel])
+            for each in planned.values()
+            if each.channel in body_ids
         ],
     )
 

@@ -6,14 +6,13 @@ from typing import Any
 from msgspec import msgpack
 
 from tocsin_server.domain.commands import SendReceipt, ShownContent, StoreNotification, TimerKind
-from tocsin_server.domain.delivery import NewDelivery
 from tocsin_server.domain.errors import DraftOutdated, QuotaExceeded, TocsinError
 from tocsin_server.domain.inbox import InboxChange, Status
 from tocsin_server.domain.notification import Disposition, Event, EventKind, NotificationState
 from tocsin_server.domain.sending import Draft, Plan
 from tocsin_server.domain.time import Micros
 from tocsin_server.domain.value import replace
-from tocsin_server.store.deliveries import add_bodies, add_deliveries
+from tocsin_server.store.deliveries import add_bodies, add_deliveries, new_delivery
 from tocsin_server.store.settling import Settling
 from tocsin_server.store.sql import Insert
 from tocsin_server.store.transaction import Transaction
@@ -187,21 +186,7 @@ def send_out(transaction: Transaction, draft: Draft, plan: Plan, shown: ShownCon
     body_ids = add_bodies(transaction, shown.bodies, {planned.channel for planned in plan.deliveries})
     add_deliveries(
         transaction,
-        [
-            NewDelivery(
-                draft.tenant,
-                draft.id,
-                draft.recipient,
-                planned.channel,
-                planned.address,
-                planned.provider,
-                planned.due_time,
-                planned.deferred,
-                body_ids.get(planned.channel),
-                draft.expire_time,
-            )
-            for planned in plan.deliveries
-        ],
+        [new_delivery(draft, planned, body_ids.get(planned.channel)) for planned in plan.deliveries],
     )
     release_later(transaction, draft, plan)
 

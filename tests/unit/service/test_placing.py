@@ -352,11 +352,13 @@ async def test_pruning_leaves_a_stream_at_the_head_alone(
 
 
 class Meddled:
-    """Reads, and has something happen between the look at the counter row and the reading of changes."""
+    """Reads, and has something happen between the look at the counter row and the reading of changes, or between that
+    and their arrival."""
 
     def __init__(self, reader: InboxReader) -> None:
         self._reader = reader
         self.meanwhile: Callable[[], Awaitable[object]] | None = None
+        self.afterwards: Callable[[], Awaitable[object]] | None = None
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._reader, name)
@@ -365,7 +367,11 @@ class Meddled:
         meanwhile, self.meanwhile = self.meanwhile, None
         if meanwhile is not None:
             await meanwhile()
-        return await self._reader.changes(tenant, wanted, max_bytes)
+        page = await self._reader.changes(tenant, wanted, max_bytes)
+        afterwards, self.afterwards = self.afterwards, None
+        if afterwards is not None:
+            await afterwards()
+        return page
 
 
 @pytest.mark.parametrize("start", [Start.NOW, Start.BEGINNING])
@@ -408,35 +414,17 @@ async def test_erasure_between_the_check_of_a_cursor_and_the_reading(
         assert follower.resets() == ["INCARNATION_CHANGED"]
 
 
-class Overtaken:
-    """Reads, and has something happen between the reading of changes and their arrival."""
-
-    def __init__(self, reader: InboxReader) -> None:
-        self._reader = reader
-        self.meanwhile: Callable[[], Awaitable[object]] | None = None
-
-    def __getattr__(self, name: str) -> object:
-        return getattr(self._reader, name)
-
-    async def changes(self, tenant: str, wanted: Sequence[Wanted], max_bytes: int) -> ChangesPage:
-        page = await self._reader.changes(tenant, wanted, max_bytes)
-        meanwhile, self.meanwhile = self.meanwhile, None
-        if meanwhile is not None:
-            await meanwhile()
-        return page
-
-
 async def test_what_was_read_of_an_inbox_that_is_erased_by_then_is_not_sent(
     opened_store: Store, turned_clock: TurnedClock
 ) -> None:
     """Also where the stream did not know yet that there was one."""
-    reader = Overtaken(opened_store.readers)
+    reader = Meddled(opened_store.readers)
     async with exchange(opened_store, turned_clock, reader=reader) as streams:  # type: ignore[arg-type]
         desk = streams.desk
         follower = await streams.live("ada", start=Start.BEGINNING)
-        reader.meanwhile = desk.erase
+        reader.afterwards = desk.erase
         await desk.send(text="erased")
-        await eventually(lambda: reader.meanwhile is None, "the reading")
+        await eventually(lambda: reader.afterwards is None, "the reading")
         await streams.settled(follower)
         await desk.send(text="anew")
         await follower.until(lambda f: "anew" in f.texts(), "what is sent to the new inbox")
